@@ -1,0 +1,149 @@
+"""Settings: everything a deployment can set, by environment (`RUNYARD_…`, `__` between levels) or a YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+
+class Section(BaseModel):
+    """A level of settings: an unknown key is an error that names it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(BaseModel):
+    """How to reach Kafka. Any further key is passed to librdkafka with `_` read as `.`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+
+    def client(self) -> dict[str, Any]:
+        """librdkafka's configuration of every client."""
+        extra = {name.replace("_", "."): value for name, value in (self.model_extra or {}).items()}
+        return {"bootstrap.servers": self.bootstrap_servers, **extra}
+
+
+class TopicSettings(Section):
+    """Names and sizes of the topics."""
+
+    prefix: str = "runyard."
+    partitions: int = Field(
+        default=16, ge=1, description="of execution-commands, task-run-events and what follows them"
+    )
+    inbox_partitions: int = Field(default=16, ge=1, description="of task-run-commands")
+    replication_factor: int = Field(default=1, ge=1)
+    max_message_bytes: int = Field(default=8 * 1024 * 1024, description="hard limit of one record")
+
+
+class ElasticsearchSettings(Section):
+    """How to reach Elasticsearch and how its indices are cut."""
+
+    hosts: str = Field(default="http://127.0.0.1:9200", description="comma separated")
+    username: str | None = None
+    password: str | None = None
+    api_key: str | None = None
+    ca_certs: str | None = None
+    prefix: str = "runyard-"
+    shards: int = Field(default=1, ge=1)
+    replicas: int = Field(default=0, ge=0)
+    period: str = Field(default="month", pattern="^(month|year)$", description="what one index holds")
+    refresh_interval: str = "1s"
+    timeout: float = Field(default=30.0, description="seconds of one request")
+
+
+class ExecutorSettings(Section):
+    """The executor service. Times in seconds."""
+
+    instance: str | None = Field(
+        default=None, description="stable name: a restart then aborts the open transaction at once"
+    )
+    batch: int = Field(default=500, ge=1, description="records of one transaction at most")
+    lease: float = Field(default=10.0, description="seconds without a heartbeat after which work is lost")
+    resubmissions: int = Field(default=5, description="attempts of a task run that may be lost with their worker")
+    keep_ended: float = Field(default=3600.0, description="seconds that an ended execution stays in the executor")
+    kill_deadline: float = Field(default=10.0, description="seconds after which a kill no longer waits for workers")
+    skip_executions: list[str] = Field(default_factory=list)
+    skip_flows: list[str] = Field(default_factory=list)
+    skip_namespaces: list[str] = Field(default_factory=list)
+
+
+class WorkerSettings(Section):
+    """The worker service. Times in seconds."""
+
+    concurrency: int = Field(default=16, ge=1, description="task runs at the same time")
+    group: str = Field(default="", description="worker group; empty is the default group")
+    heartbeat: float = 1.0
+    grace: float = Field(default=60.0, description="seconds a stop waits for running tasks")
+    lease: float = Field(default=10.0, description="older own heartbeats end the session; the executor's lease")
+    start_within: float = Field(default=0.25, description="seconds a command may wait for a slot before it is declined")
+
+
+class IndexerSettings(Section):
+    """The indexer service and the API that it serves. Sizes in bytes, times in seconds."""
+
+    bulk_documents: int = 2000
+    bulk_bytes: int = 8 * 1024 * 1024
+    bulk_delay: float = Field(default=0.2, description="a document waits at most this long for company")
+    answer_within: float = Field(default=5.0, description="a command is answered 202 after this")
+    follow_cache: int = Field(default=20_000, description="recent executions whose state is kept in memory")
+
+
+class BlobSettings(Section):
+    """Where large values and files are kept."""
+
+    directory: Path = Path("data/blobs")
+    soft_limit: int = Field(default=256 * 1024, description="bytes of outputs above which they go to blob storage")
+    hard_limit: int = Field(
+        default=64 * 1024 * 1024, description="bytes of one value above which only its task run fails"
+    )
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUNYARD_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicSettings = TopicSettings()
+    elasticsearch: ElasticsearchSettings = ElasticsearchSettings()
+    executor: ExecutorSettings = ExecutorSettings()
+    worker: WorkerSettings = WorkerSettings()
+    indexer: IndexerSettings = IndexerSettings()
+    blobs: BlobSettings = BlobSettings()
+    encryption_key: str | None = Field(default=None, description="for SECRET inputs and encrypt(); 32 characters")
+    secrets: dict[str, str] = Field(default_factory=dict, description="values of secret('NAME'): RUNYARD_SECRETS__NAME")
+    globals: dict[str, Any] = Field(default_factory=dict, description="the `globals` variable of expressions")
+    plugin_defaults: list[dict[str, Any]] = Field(default_factory=list, description="pluginDefaults of every flow")
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+    log_level: str = "INFO"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file (which arrives as init values), so that one file can serve many hosts."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load(config: Path | None = None) -> Settings:
+    """Settings from the environment and, below it, a YAML file. Raises pydantic's ValidationError."""
+    data = yaml.safe_load(config.read_text()) if config is not None else {}
+    return Settings(**(data or {}))
