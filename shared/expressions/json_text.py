@@ -1,0 +1,142 @@
+"""JSON as Kestra's Jackson writes and reads it."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+from collections.abc import Mapping, Set
+from decimal import Decimal
+from json.encoder import encode_basestring
+from typing import Any
+
+from shared.expressions.errors import Excess, Refusal
+from shared.expressions.limits import Budget
+from shared.expressions.values import Entry, float_text, scalar_text
+
+#: Deepest nesting that is read: Jackson's own bound is 1000, Python's recursion allows less.
+READ_DEPTH = 200
+
+
+def to_json(value: Any, budget: Budget) -> str:
+    """Write a value as compact JSON. Null entries of maps are left out, as Kestra's mapper does.
+
+    Raises:
+        Excess: the text would be too long, or the value is nested too deep.
+    """
+    parts: list[str] = []
+    _write(value, parts, [0], budget, 0)
+    return "".join(parts)
+
+
+def _write(value: Any, parts: list[str], length: list[int], budget: Budget, depth: int) -> None:
+    kind = type(value)
+    if kind is str:
+        text = encode_basestring(value)
+    elif kind is dict or isinstance(value, Mapping):
+        _write_pairs(value.items(), parts, length, budget, depth)
+        return
+    elif isinstance(value, Entry):
+        _write_pairs([(value.key, value.value)], parts, length, budget, depth)
+        return
+    elif kind is list or isinstance(value, (list, tuple, Set)):
+        _deeper(depth, budget)
+        parts.append("[")
+        for number, item in enumerate(value):
+            if number:
+                parts.append(",")
+            _write(item, parts, length, budget, depth + 1)
+        parts.append("]")
+        return
+    else:
+        text = _scalar(value)
+    length[0] += len(text) + 1
+    budget.step()
+    budget.text(length[0])
+    parts.append(text)
+
+
+def _write_pairs(pairs: Any, parts: list[str], length: list[int], budget: Budget, depth: int) -> None:
+    _deeper(depth, budget)
+    separator = "{"
+    for key, item in pairs:
+        if item is None:
+            continue
+        name = encode_basestring(key if type(key) is str else scalar_text(key) or "null")
+        length[0] += len(name) + 2
+        parts.append(f"{separator}{name}:")
+        separator = ","
+        _write(item, parts, length, budget, depth + 1)
+    parts.append("{}" if separator == "{" else "}")
+
+
+def _deeper(depth: int, budget: Budget) -> None:
+    budget.step()
+    if depth > max(budget.limits.depth, READ_DEPTH):
+        raise Excess(f"The value nests more than {max(budget.limits.depth, READ_DEPTH)} levels deep")
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        text = float_text(value)
+        return text if math.isfinite(value) else f'"{text}"'
+    if isinstance(value, (int, Decimal)):
+        return scalar_text(value) or "null"
+    if isinstance(value, datetime.timedelta):
+        # Jackson writes durations as decimal seconds.
+        return f"{value.days * 86_400 + value.seconds}.{value.microseconds * 1000:09d}"
+    if isinstance(value, datetime.datetime):
+        return encode_basestring(iso_text(value))
+    return encode_basestring(scalar_text(value) or "")
+
+
+def iso_text(value: datetime.datetime) -> str:
+    """Print a date-time in ISO 8601 with its seconds, as Jackson's date modules do."""
+    text = value.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
+
+
+def plain(value: Any, budget: Budget, *, keep_null: bool = False, depth: int = 0) -> Any:
+    """Turn a value into what JSON has: dicts with text keys, lists, text, numbers, booleans, null."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    budget.step()
+    if isinstance(value, Entry):
+        value = {value.key: value.value}
+    if isinstance(value, (Mapping, list, tuple, Set)):
+        _deeper(depth, budget)
+    if isinstance(value, Mapping):
+        return {
+            key if isinstance(key, str) else scalar_text(key) or "null": plain(
+                item, budget, keep_null=keep_null, depth=depth + 1
+            )
+            for key, item in value.items()
+            if keep_null or item is not None
+        }
+    if isinstance(value, (list, tuple, Set)):
+        return [plain(item, budget, keep_null=keep_null, depth=depth + 1) for item in value]
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime.datetime):
+        return iso_text(value)
+    return scalar_text(value)
+
+
+def from_json(text: str) -> Any:
+    """Read JSON.
+
+    Raises:
+        Refusal: the text isn't JSON.
+    """
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(f"Invalid json: {error}") from error
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} isn't a JSON value")
