@@ -1,8 +1,8 @@
 """Catalog: the task, trigger and condition types that a flow may name, with their properties and aliases.
 
-The product's own types are in `core_types`. A plugin adds its types by an entry point of the group `runyard.types` (a
-callable that returns `TypeSpec`s), or a caller by `Catalog.with_types`. Sources: the types of Kestra 0.21 (the corpus'
-version), and for what came later today's documentation.
+The product's own types are in `core_types`, those of installed packages come by `plugins`, and a caller adds some by
+`Catalog.with_types`. Sources: the types of Kestra 0.21 (the corpus' version), and for what came later today's
+documentation.
 """
 
 from __future__ import annotations
@@ -12,11 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import Any, Final
-
-PLUGIN_GROUP: Final = "runyard.types"
-"""Entry-point group by which an installed package adds types to the catalog."""
 
 
 class Kind(StrEnum):
@@ -185,13 +181,3 @@ def core_catalog() -> Catalog:
     from shared.flows.core_types import CORE_TYPES  # noqa: PLC0415 (core_types needs the classes above)
 
     return Catalog(CORE_TYPES)
-
-
-@lru_cache(maxsize=1)
-def installed_catalog() -> Catalog:
-    """The product's own types and those of installed plugins.
-
-    An entry point that fails is an error: a plugin must not be lost silently.
-    """
-    found = [spec for entry in entry_points(group=PLUGIN_GROUP) for spec in entry.load()()]
-    return core_catalog().with_types(found) if found else core_catalog()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time
 from typing import Any, Final
 
@@ -21,6 +21,8 @@ _URI: Final = re.compile(
 """What Kestra calls a URI: a scheme, a host with a dot."""
 _EMAIL: Final = re.compile(r"|[a-zA-Z0-9_!#$%&’*+/=?`{|}~^.-]+@[a-zA-Z0-9.-]+")  # noqa: RUF001 (Kestra's pattern has it)
 _INT: Final = re.compile(r"[-+]?\d+", re.ASCII)
+STORED_FILES: Final = ("kestra://", "nsfile://")
+"""How the URI of a stored file, or of a file of the namespace, begins."""
 INT_RANGE: Final = (-(2**31), 2**31 - 1)
 """Java's Integer."""
 _MISSING_DOT: Final = re.compile(r"\.(\d+)")
@@ -40,7 +42,8 @@ def coerce(value: Any, kind: str, item_type: str | None = None) -> Any:
     except _Refused as error:
         raise ValueError(str(error)) from error
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"Expected `{kind}` but received `{shown(value)}` with errors:\n```\n{error}\n```") from error
+        received = "********" if kind == "SECRET" else shown(value)
+        raise ValueError(f"Expected `{kind}` but received `{received}` with errors:\n```\n{error}\n```") from error
 
 
 def coerce_input(item: Input, value: Any) -> Any:
@@ -132,8 +135,9 @@ def _duration(value: Any) -> str:
 
 
 def _file(value: Any) -> str:
+    """The URI of a stored file. Never a path: a caller must not make the server read its own disk."""
     text = _text(value)
-    if "://" not in text and not text.startswith(("kestra:", "nsfile:", "file:", "/")):
+    if not text.startswith(STORED_FILES):
         raise ValueError(f"'{text}' is not the URI of a stored file")
     return text
 
@@ -235,10 +239,19 @@ def check(value: Any, item: Input) -> None:
         allowed = properties.get("values") or []
         if item.required and value not in allowed and not properties.get("allowCustomValue"):
             raise ValueError(f"it must match the values `[{', '.join(allowed)}]`")
+    elif item.type == "FILE":
+        _check_extension(value, properties.get("allowedFileExtensions") or ())
     elif item.type == "MULTISELECT" and not properties.get("allowCustomValue"):
         allowed = properties.get("values") or properties.get("options") or []
         if any(shown(entry) not in allowed for entry in value):
             raise ValueError(f"it must match the values `[{', '.join(allowed)}]`")
+
+
+def _check_extension(uri: str, allowed: Iterable[str]) -> None:
+    """The file's name must end in one of the extensions, with or without their dot."""
+    endings = tuple(f".{extension.lstrip('.').lower()}" for extension in allowed)
+    if endings and not uri.lower().endswith(endings):
+        raise ValueError(f"it must have one of the file extensions `[{', '.join(endings)}]`")
 
 
 def _check_range(value: Any, low: Any, high: Any, order: Callable[[Any], Any], under: str, over: str) -> None:

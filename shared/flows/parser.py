@@ -6,10 +6,11 @@ import re
 from typing import Any, Final
 
 from shared.flows import rules
-from shared.flows.catalog import Catalog, installed_catalog
+from shared.flows.catalog import Catalog
 from shared.flows.defaults import apply_defaults, read_defaults
 from shared.flows.document import Sequence, Table, plain, read_document
 from shared.flows.parts import read_concurrency, read_inputs, read_outputs, read_retry, read_slas, read_worker_group
+from shared.flows.plugins import installed_catalog
 from shared.flows.problem import START, FlowError, Problem, Report
 from shared.flows.tasks import TaskReader
 from shared.flows.values import Values

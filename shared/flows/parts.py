@@ -238,7 +238,7 @@ def _check_validators(values: Values, table: Table, item: Input, path: str) -> N
                 coercion.coerce(bound, item.type)
             except ValueError as error:
                 values.report.add(table.mark_of(name), f"{path}.{name}", str(error))
-    if item.type == "FILE" and item.has_default and not str(item.default).startswith(("nsfile:", "kestra:", "file:")):
+    if item.type == "FILE" and item.has_default and not str(item.default).startswith(coercion.STORED_FILES):
         values.report.add(
             table.mark_of("defaults"), f"{path}.defaults", "no `defaults` can be set for inputs of type 'FILE'"
         )

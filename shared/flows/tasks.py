@@ -10,6 +10,7 @@ from shared.flows.catalog import Catalog, Kind, Property, Role, TypeSpec, Unknow
 from shared.flows.core_types import COMMON_TASK, COMMON_TRIGGER
 from shared.flows.document import Node, Scalar, Sequence, Table, is_null, plain
 from shared.flows.parts import Placed, read_inputs, read_retry, read_worker_group
+from shared.flows.rules import check_inputs
 from shared.flows.values import SLUG, Values, is_template
 from shared.model.flow import Listener, Task, Trigger
 
@@ -116,7 +117,9 @@ class TaskReader:
 
     def _value(self, node: Node, prop: Property, path: str) -> Any:
         if prop.kind is Kind.INPUTS:
-            return tuple(placed.item for placed in read_inputs(self.values, node, path))
+            placed = read_inputs(self.values, node, path)
+            check_inputs(self.values.report, placed)
+            return tuple(place.item for place in placed)
         if prop.kind is Kind.CONDITIONS:
             return self.conditions(node, path)
         if prop.kind is Kind.NAMED_CONDITIONS:

@@ -1,0 +1,53 @@
+"""A flow as the topic keeps it and as the API answers it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shared.flows.parser import parse_flow
+from shared.flows.stored import flow_json, from_stored, to_stored
+
+SOURCE = """\
+id: shop
+namespace: acme
+revision: 77
+labels: {team: sales}
+inputs:
+  - {name: who, type: string}
+  - {id: n, type: INT, required: false, defaults: 3}
+pluginDefaults: [{type: io.kestra.plugin.core.log, values: {message: hello}}]
+tasks: [{id: one, type: io.kestra.core.tasks.log.Log, description: ~}]
+"""
+
+
+def test_a_stored_flow_comes_back_equal():
+    """Tenant, revision, deletion and text are kept; the rest is read again, once."""
+    flow = replace(parse_flow(SOURCE, tenant="east", revision=3), deleted=True)
+
+    stored = to_stored(flow, at=5, command_id="c1")
+
+    assert (stored.revision, stored.deleted, stored.source, stored.at, stored.command_id) == (3, True, SOURCE, 5, "c1")
+    assert from_stored(stored) == flow
+    assert from_stored(stored) is from_stored(stored)
+
+
+def test_json_of_a_flow():
+    """The API's form: what was written, labels as a list, inputs with id, type and required, the server's revision."""
+    answer = flow_json(parse_flow(SOURCE, revision=3))
+
+    assert answer == {
+        "tenantId": "main",
+        "id": "shop",
+        "namespace": "acme",
+        "revision": 3,
+        "labels": [{"key": "team", "value": "sales"}],
+        "inputs": [
+            {"required": True, "name": "who", "id": "who", "type": "STRING"},
+            {"required": False, "id": "n", "type": "INT", "defaults": 3},
+        ],
+        "pluginDefaults": [{"type": "io.kestra.plugin.core.log", "values": {"message": "hello"}}],
+        "tasks": [{"id": "one", "type": "io.kestra.core.tasks.log.Log", "description": None}],
+        "disabled": False,
+        "deleted": False,
+    }
+    assert flow_json(parse_flow(SOURCE), source=True)["source"] == SOURCE
