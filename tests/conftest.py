@@ -1,7 +1,8 @@
 """What every test may ask for.
 
 A test marked `real` runs against a real Kafka and a real Elasticsearch, and only where `-m real` asks for it. It uses
-the servers that the environment names (`python -m tests.servers` prints them), else ones started for the session.
+the servers that the environment names (`python -m tests.servers` prints them), else ones started for the session:
+processes, or containers where the extra `containers` is installed and a Docker engine answers.
 """
 
 import os
@@ -13,7 +14,7 @@ import hypothesis
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from tests.servers import BOOTSTRAP_SERVERS, HOSTS, ElasticsearchServer, KafkaServer
+from tests.servers import BOOTSTRAP_SERVERS, HOSTS, ElasticsearchServer, KafkaServer, containers
 
 # No deadline: on a busy machine an example may take long, and no test asserts a time.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
@@ -26,9 +27,12 @@ def kafka() -> Iterator[str]:
     """The `bootstrap.servers` of a real Kafka broker."""
     if running := os.environ.get(BOOTSTRAP_SERVERS):
         yield running
-        return
-    with KafkaServer() as server:
-        yield server.address
+    elif containers.engine_answers():
+        with containers.kafka() as address:
+            yield address
+    else:
+        with KafkaServer() as server:
+            yield server.address
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +40,12 @@ def elasticsearch() -> Iterator[str]:
     """The URL of a real Elasticsearch node."""
     if running := os.environ.get(HOSTS):
         yield running
-        return
-    with ElasticsearchServer() as server:
-        yield server.address
+    elif containers.engine_answers():
+        with containers.elasticsearch() as address:
+            yield address
+    else:
+        with ElasticsearchServer() as server:
+            yield server.address
 
 
 @pytest.fixture

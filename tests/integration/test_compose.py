@@ -1,12 +1,17 @@
+import json
 import tomllib
+from pathlib import Path
 
 import jsonschema
 import pytest
 
 from shared.settings import Settings
-from tests.integration.compose import ROOT, document, is_setting, schema, services
 from tests.servers import elasticsearch as elasticsearch_module
 from tests.servers import kafka as kafka_module
+from tests.servers.compose import ROOT, document, is_setting, services
+
+#: The compose specification's own schema; data/README.md names its source.
+SCHEMA = json.loads(Path(__file__).with_name("data").joinpath("compose-spec.json").read_text())
 
 RUNYARD = [service for service in services().values() if service.runs_runyard]
 LASTING = [service for service in services().values() if service.name != "topics"]
@@ -14,7 +19,7 @@ LASTING = [service for service in services().values() if service.name != "topics
 
 def test_the_file_follows_the_compose_specification() -> None:
     """docker-compose.yml is valid by the specification's own schema."""
-    validator = jsonschema.Draft7Validator(schema())
+    validator = jsonschema.Draft7Validator(SCHEMA)
 
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(document())] == []
 
@@ -24,7 +29,7 @@ def test_the_schema_check_notices_a_misspelled_key() -> None:
     broken = document()
     broken["services"]["worker"]["enviroment"] = {}
 
-    errors = list(jsonschema.Draft7Validator(schema()).iter_errors(broken))
+    errors = list(jsonschema.Draft7Validator(SCHEMA).iter_errors(broken))
 
     assert any("enviroment" in error.message for error in errors)
 
@@ -119,7 +124,7 @@ def test_workers_can_be_scaled() -> None:
 
 def test_images_are_of_the_versions_that_the_tests_run() -> None:
     """The real tests use the same versions as the images."""
-    images = {name: service.definition["image"].rpartition(":")[2] for name, service in services().items()}
+    images = {name: service.image.rpartition(":")[2] for name, service in services().items()}
 
     assert images["kafka"] == kafka_module.VERSION
     assert images["elasticsearch"] == images["kibana"] == elasticsearch_module.VERSION

@@ -122,12 +122,17 @@ class ElasticsearchServer(Server):
                 raise ServerFailed(f"elasticsearch runs as user {user}, who cannot enter {directory}")
 
     def _ready(self) -> bool:
-        health = f"{self.address}/_cluster/health"
-        try:
-            answer = httpx.get(health, params={"wait_for_status": "yellow", "timeout": "1s"}, timeout=5.0)
-        except httpx.TransportError:
-            return False
-        return answer.status_code == 200
+        return answers(self.address)
+
+
+def answers(address: str) -> bool:
+    """Whether the node at this URL can take documents."""
+    health = f"{address}/_cluster/health"
+    try:
+        answer = httpx.get(health, params={"wait_for_status": "yellow", "timeout": "1s"}, timeout=5.0)
+    except httpx.TransportError:
+        return False
+    return answer.status_code == 200
 
 
 def _home() -> Path:

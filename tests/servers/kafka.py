@@ -137,13 +137,17 @@ class KafkaServer(Server):
             raise ServerFailed(f"kafka's storage could not be formatted\n{done.stdout}{done.stderr}")
 
     def _ready(self) -> bool:
-        # No log: that nothing listens yet is no news. A client of its own each time, for it has no back-off then.
-        settings: dict[str, Any] = {"bootstrap.servers": self.address, "log_level": 0, "error_cb": lambda _error: None}
-        admin = AdminClient(settings)
-        try:
-            return bool(admin.list_topics(timeout=1.0).brokers)
-        except KafkaException:
-            return False
+        return answers(self.address)
+
+
+def answers(address: str) -> bool:
+    """Whether the broker at this address is a member of its cluster."""
+    # No log: that nothing listens yet is no news. A client of its own each time, for it has no back-off then.
+    settings: dict[str, Any] = {"bootstrap.servers": address, "log_level": 0, "error_cb": lambda _error: None}
+    try:
+        return bool(AdminClient(settings).list_topics(timeout=1.0).brokers)
+    except KafkaException:
+        return False
 
 
 def _libraries() -> Path:

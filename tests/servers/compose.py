@@ -1,6 +1,5 @@
 """docker-compose.yml as the tests read it: its services, and their commands and environment on this machine."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +27,12 @@ class Service:
     @property
     def runs_runyard(self) -> bool:
         """Whether it runs this project's own image."""
-        return self.definition["image"].startswith("runyard")
+        return self.image.startswith("runyard:")
+
+    @property
+    def image(self) -> str:
+        """The image that it runs."""
+        return str(self.definition["image"])
 
     @property
     def command(self) -> Sequence[str]:
@@ -59,17 +63,14 @@ class Service:
 
     @property
     def _variables(self) -> Mapping[str, Any]:
-        return self.definition.get("environment", {})
+        variables: Mapping[str, Any] = self.definition.get("environment", {})
+        return variables
 
 
 def document() -> dict[str, Any]:
     """The whole file."""
-    return yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-
-
-def schema() -> dict[str, Any]:
-    """The compose specification's schema; data/README.md names its source."""
-    return json.loads((Path(__file__).parent / "data" / "compose-spec.json").read_text())
+    content: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    return content
 
 
 def services() -> dict[str, Service]:
