@@ -1,0 +1,123 @@
+"""Commands: publishing them, many at a time, and waiting for what became of each.
+
+Publishing is durable on return and costs a commit, so concurrent requests share one: while a commit is under way,
+further commands gather for the next (group commit).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+from indexer.recent import Answer, Recent
+from shared.messages import ExecutionCommand, FlowCommand
+from shared.ports import EventLog, JournalError, Outbound, RecordTooLarge, Topic
+
+_log = logging.getLogger(__name__)
+
+
+class Commands:
+    """Sends commands for one event loop."""
+
+    def __init__(self, log: EventLog, recent: Recent, answer_within: float) -> None:
+        """`answer_within`: seconds to wait for an answer."""
+        self._event_log, self._recent, self._within = log, recent, answer_within
+        self._waiting: list[tuple[Outbound, asyncio.Future[None]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+        self.published = 0  #: commands since the start
+        self.commits = 0  #: how many commits these took
+
+    async def publish(self, command: ExecutionCommand | FlowCommand) -> None:
+        """Make a command durable. Raises RecordTooLarge or JournalError."""
+        await self.publish_all([command])
+
+    async def publish_all(self, commands: Sequence[ExecutionCommand | FlowCommand]) -> None:
+        """Make commands durable, together with those of other requests. Raises the first one's error."""
+        loop = asyncio.get_running_loop()
+        futures = []
+        for command in commands:
+            future: asyncio.Future[None] = loop.create_future()
+            self._waiting.append((Outbound(Topic.EXECUTION_COMMANDS, key_of(command), command.to_bytes()), future))
+            futures.append(future)
+        if self._flusher is None or self._flusher.done():
+            self._flusher = loop.create_task(self._flush())
+        for error in await asyncio.gather(*futures, return_exceptions=True):
+            if error is not None:
+                raise error
+
+    async def _flush(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            await self._commit(batch)
+
+    async def _commit(self, batch: list[tuple[Outbound, asyncio.Future[None]]]) -> None:
+        loop = asyncio.get_running_loop()
+        while batch:
+            try:
+                await loop.run_in_executor(None, self._event_log.publish, [record for record, _ in batch])
+            except RecordTooLarge as error:  # nothing was written: the others go without it
+                refused = [future for record, future in batch if record is error.record]
+                batch = [(record, future) for record, future in batch if record is not error.record] if refused else []
+                for future in refused or [future for _, future in batch]:
+                    _fail(future, error)
+            except Exception as error:  # noqa: BLE001 (each request answers for itself; the flusher goes on)
+                if not isinstance(error, JournalError):
+                    _log.exception("publishing commands failed")
+                for _, future in batch:
+                    _fail(future, error if isinstance(error, JournalError) else JournalError(str(error)))
+                return
+            else:
+                self.commits += 1
+                self.published += len(batch)
+                for _, future in batch:
+                    if not future.done():
+                        future.set_result(None)
+                return
+
+    async def ask(self, command: ExecutionCommand | FlowCommand, target: str | None = None) -> Answer | None:
+        """Publish a command and wait for its answer; None when none came in time. Errors as in `publish`.
+
+        `target`: the execution that the answer shows.
+        """
+        return (await self.ask_all([(command, target)]))[0]
+
+    async def ask_all(self, asked: Sequence[tuple[ExecutionCommand | FlowCommand, str | None]]) -> list[Answer | None]:
+        """Publish commands in one go and wait for the answer of each, all within the time of one."""
+        loop = asyncio.get_running_loop()
+        answers: list[asyncio.Future[Answer]] = []
+        for command, target in asked:
+            future: asyncio.Future[Answer] = loop.create_future()
+            self._recent.expect(command.command_id, partial(_deliver, loop, future), target)
+            answers.append(future)
+        try:
+            await self.publish_all([command for command, _ in asked])
+            await asyncio.wait(answers, timeout=self._within)
+        finally:
+            for command, _ in asked:
+                self._recent.forget(command.command_id)
+        return [future.result() if future.done() else None for future in answers]
+
+
+def key_of(command: ExecutionCommand | FlowCommand) -> str:
+    """The record's key: an execution's id, or a flow's uid."""
+    if isinstance(command, FlowCommand):
+        return f"{command.tenant}/{command.namespace}/{command.flow_id}"
+    return command.execution_id
+
+
+def _fail(future: asyncio.Future[None], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
+
+
+def _deliver(loop: asyncio.AbstractEventLoop, future: asyncio.Future[Answer], answer: Answer) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop ended meanwhile: nobody waits any more
+        loop.call_soon_threadsafe(_set, future, answer)
+
+
+def _set(future: asyncio.Future[Answer], answer: Answer) -> None:
+    if not future.done():
+        future.set_result(answer)

@@ -1,0 +1,175 @@
+"""Tenancy: the one place where a tenant is put on what is asked for and taken off what is found.
+
+Handlers reach stored things only through `Tenant`; what belongs to another tenant looks as if it weren't there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, BinaryIO, Final
+
+from fastapi import Depends, Path, Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from indexer.api.errors import not_found, refused
+from indexer.api.services import Services
+from indexer.recent import Snapshot
+from shared.flow_directory import FlowDirectory
+from shared.messages import FlowStored
+from shared.model.document import Kind
+from shared.model.flow import Flow
+from shared.model.query import Bucket, Found, Page, Query
+
+DEFAULT_TENANT: Final = "main"
+"""The tenant of paths that name none, as in Kestra's open edition."""
+
+RESOURCES: Final = frozenset(
+    [
+        "flows",
+        "executions",
+        "taskruns",
+        "logs",
+        "metrics",
+        "namespaces",
+        "triggers",
+        "stats",
+        "plugins",
+        "templates",
+        "configs",
+        "usages",
+        "dashboards",
+        "blueprints",
+        "basicAuth",
+    ]
+)
+"""First segments of Kestra's paths: `/api/v1/flows` has no tenant, so none of them can be a tenant's name."""
+
+_TENANT: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}\Z")
+_PREFIX: Final = "/api/v1/"
+_UNSAFE: Final = re.compile(r"(^|/)\.\.?(/|$)|//|\\|\x00")
+
+
+class TenantPaths:
+    """Middleware: `/api/v1/flows/…` is `/api/v1/main/flows/…`, so that each route exists once."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wraps the application."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope.get("path", "")
+        if scope["type"] == "http" and path.startswith(_PREFIX):
+            rest = path[len(_PREFIX) :]
+            if rest.partition("/")[0] in RESOURCES:
+                raw = scope.get("raw_path")
+                scope = dict(scope, path=f"{_PREFIX}{DEFAULT_TENANT}/{rest}")
+                if raw is not None:
+                    scope["raw_path"] = f"{_PREFIX}{DEFAULT_TENANT}/".encode() + raw[len(_PREFIX) :]
+        await self._app(scope, receive, send)
+
+
+class Tenant:
+    """Everything stored, as one tenant sees it. The methods that read block: call them on a worker thread."""
+
+    def __init__(self, name: str, services: Services) -> None:
+        """`name`: checked to be a possible tenant."""
+        self.name = name
+        self.services = services
+
+    # ------------------------------------------------------------------ documents
+
+    def query(self, kind: Kind, **filters: Any) -> Query:
+        """A query among the tenant's documents."""
+        return Query(tenant=self.name, kind=kind, **filters)
+
+    def search(self, query: Query, page: Page) -> Found:
+        """Raises QueryError."""
+        assert query.tenant == self.name
+        return self.services.store.search(query, page)
+
+    def histogram(self, query: Query, buckets: int) -> Sequence[Bucket]:
+        """Counts by state over time."""
+        assert query.tenant == self.name
+        return self.services.store.histogram(query, buckets)
+
+    def document(self, kind: Kind, document_id: str, execution_id: str) -> tuple[int, Mapping[str, Any]] | None:
+        """A stored document with its version, as it is now."""
+        found = self.services.store.get(kind, document_id, execution_id)
+        if found is None or found.document is None or found.document.get("tenantId") != self.name:
+            return None
+        return found.version, found.document
+
+    def recent(self, execution_id: str) -> Snapshot | None:
+        """What the tail has of an execution."""
+        return self.services.recent.snapshot(self.name, execution_id)
+
+    def recent_task_run(self, task_run_id: str) -> tuple[int, Mapping[str, Any]] | None:
+        """What the tail has of a task run."""
+        return self.services.recent.task_run(self.name, task_run_id)
+
+    # ------------------------------------------------------------------ flows
+
+    @property
+    def _flows(self) -> FlowDirectory:
+        return self.services.flows
+
+    def stored_flow(self, namespace: str, flow_id: str, revision: int | None = None) -> FlowStored | None:
+        """A stored revision, also of a deleted flow."""
+        return self._flows.stored(self.name, namespace, flow_id, revision)
+
+    def flow(self, namespace: str, flow_id: str, revision: int | None = None) -> Flow | None:
+        """A flow at a revision; the latest without one. Raises FlowError when its source is no longer valid."""
+        return self._flows.get(self.name, namespace, flow_id, revision)
+
+    def revisions(self, namespace: str, flow_id: str) -> tuple[FlowStored, ...]:
+        """Every revision of a flow, oldest first."""
+        return self._flows.revisions(self.name, namespace, flow_id)
+
+    def flows(self, namespace: str | None = None) -> Iterator[FlowStored]:
+        """The latest revisions of flows of a namespace and those below it."""
+        return self._flows.latest(self.name, namespace)
+
+    # ------------------------------------------------------------------ files
+
+    def put_file(self, path: str, content: BinaryIO) -> str:
+        """Store a file of the tenant; returns its URI as the tenant's flows see it."""
+        return self.services.blobs.put(f"{self.name}/{_safe(path)}", content)
+
+    def open_file(self, uri: str) -> BinaryIO:
+        """A stored file. Raises 404 where it isn't there or isn't the tenant's."""
+        try:
+            return self.services.blobs.open(self._own(uri))
+        except FileNotFoundError as error:
+            raise not_found(f"file {uri}") from error
+
+    def file_size(self, uri: str) -> int:
+        """Bytes of a stored file. Raises 404."""
+        try:
+            return self.services.blobs.size(self._own(uri))
+        except FileNotFoundError as error:
+            raise not_found(f"file {uri}") from error
+
+    def _own(self, uri: str) -> str:
+        """The URI below the tenant's root: one that doesn't begin there is taken to be relative to it."""
+        path = uri.removeprefix("kestra://").lstrip("/")
+        if not uri.startswith("kestra:///") or _UNSAFE.search(path):
+            raise not_found(f"file {uri}")
+        return f"kestra:///{path}" if path.startswith(f"{self.name}/") else f"kestra:///{self.name}/{path}"
+
+
+def _safe(path: str) -> str:
+    if _UNSAFE.search(path) or path.startswith("/"):
+        raise refused(f"Invalid path: {path}")
+    return path
+
+
+def tenant_of(request: Request, tenant: Annotated[str, Path(description="the tenant; `main` by default")]) -> Tenant:
+    """The tenant of a request's path."""
+    if not _TENANT.match(tenant) or tenant in RESOURCES:
+        raise not_found(f"tenant {tenant}")
+    return Tenant(tenant, request.app.state.services)
+
+
+OfTenant = Annotated[Tenant, Depends(tenant_of)]
+"""What a handler asks for to see the request's tenant's things."""

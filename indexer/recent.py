@@ -1,0 +1,346 @@
+"""Recent: what this process has seen of recent executions, and the answers to commands, from the tail of the log.
+
+It makes reads by id no older than any answer given here, tells waiting requests what became of their command, and feeds
+follow streams. It is bounded; what fell out is read from the search store.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from shared.flow_directory import FlowAnswer, FlowDirectory
+from shared.messages import EventRecord, FlowRejected, UnknownMessage, decode
+from shared.model.document import JSON_OPTIONS, Kind
+from shared.ports import EventLog, Inbound, Tail, Topic
+
+REJECTED: Final = "CommandRejected"
+"""Name of the event that refuses a command."""
+
+CACHE_BYTES: Final = 256 * 1024 * 1024
+"""Bound of the documents kept (as JSON text): beside 20,000 small executions there is room for some large ones."""
+
+TASK_RUNS_KEPT: Final = 1_000
+"""Task runs kept of one execution: as many as an execution's answer lists (design: beyond 1,000 it is truncated)."""
+
+_ENTRY_BYTES: Final = 500
+"""Rough cost of an entry's own objects, counted so that many tiny executions stay bounded too."""
+
+_BATCH: Final = 5_000
+"""Records of one poll: large enough that the events of one decision come in one batch."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Documents of one execution as of one event. Task runs are in the order of their creation."""
+
+    execution_id: str
+    seq: int  #: of the last event
+    whole: bool  #: every event from the first one was seen and nothing was left out
+    execution: Mapping[str, Any] | None
+    task_runs: tuple[Mapping[str, Any], ...]
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A command was carried out; `snapshot`: the target execution as the command left it, where it changed one."""
+
+    seq: int
+    snapshot: Snapshot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A command was refused, and why."""
+
+    reason: str
+
+
+Answer = Accepted | Rejected | FlowAnswer
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is kept of one execution: documents as bytes, parsed when they are asked for."""
+
+    whole: bool
+    seq: int = 0
+    execution: bytes | None = None
+    execution_seq: int = 0
+    tenant: str = ""
+    task_runs: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    size: int = _ENTRY_BYTES
+    deleted: bool = False
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A command whose answer is awaited. `target`: the execution whose state the answer shows."""
+
+    deliver: Callable[[Answer], None]
+    target: str | None
+    accepted: int | None = None
+    open: bool = False  #: events of the command on the target have come, the next other one ends them
+
+
+class Recent:
+    """The tail of the log, kept. Thread-safe."""
+
+    def __init__(self, log: EventLog, flows: FlowDirectory, executions: int, size: int = CACHE_BYTES) -> None:
+        """`executions`, `size`: how many executions, and bytes of documents, are kept at most."""
+        self._tail: Tail = log.tail([Topic.EXECUTION_EVENTS], since=time.time_ns() // 1_000_000)
+        self._flows = flows
+        self._bound, self._size_bound = executions, size
+        self._lock = threading.RLock()
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._execution_of: dict[str, str] = {}  #: of each kept task run
+        self._size = 0
+        self._pending: dict[str, _Pending] = {}
+        self._by_target: dict[str, set[str]] = {}
+        self._watchers: dict[str, list[Callable[[], None]]] = {}
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.failure: str | None = None  #: why reading ended, if it did: then nothing here can be trusted
+        flows.listen(self._flow_answered)
+
+    # ------------------------------------------------------------------ life
+
+    def start(self) -> None:
+        """Read on threads of its own until `close`."""
+        for name, read in (("recent-events", self.poll), ("recent-flows", self._flows.poll)):
+            thread = threading.Thread(target=self._run, args=(name, read), name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self) -> None:
+        """Stop reading. The directory of flows stays open: it is its owner's."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(5)
+        self._tail.close()
+
+    def _run(self, name: str, read: Callable[[float], int]) -> None:
+        try:
+            while not self._stop.is_set():
+                read(0.25)
+        except Exception as error:  # noqa: BLE001 (the thread's last words: health says so)
+            if not self._stop.is_set():
+                self.failure = f"{name}: {error}"
+                _log.exception("reading the log ended")
+
+    def poll(self, timeout: float = 0.0) -> int:
+        """Take in what is there, waiting at most `timeout` seconds for the first record; returns how many records."""
+        records = self._tail.poll(_BATCH, timeout)
+        if records:
+            self.take(records)
+        return len(records)
+
+    # ------------------------------------------------------------------ taking in
+
+    def take(self, records: Sequence[Inbound]) -> None:
+        """Take in records of execution-events."""
+        deliveries: list[tuple[Callable[[Answer], None], Answer]] = []
+        changed: set[str] = set()
+        with self._lock:
+            for record in records:
+                if record.value is None:
+                    continue  # a tombstone follows a deletion, which has an event of its own
+                try:
+                    message = decode(record.value)
+                except UnknownMessage:
+                    continue  # the indexer, which reads the same records, dead-letters them
+                if isinstance(message, EventRecord):
+                    self._apply(message, deliveries)
+                    changed.add(message.execution_id)
+            for command_id in [c for c, pending in self._pending.items() if pending.open]:
+                self._resolve(command_id, deliveries)
+            self._evict()
+            watchers = [watcher for execution_id in changed for watcher in self._watchers.get(execution_id, ())]
+        for deliver, answer in deliveries:
+            deliver(answer)
+        for watcher in watchers:
+            watcher()
+
+    def _apply(self, event: EventRecord, deliveries: list[tuple[Callable[[Answer], None], Answer]]) -> None:
+        pending = self._pending.get(event.command_id) if event.command_id is not None else None
+        for command_id in tuple(self._by_target.get(event.execution_id, ())):
+            if command_id != event.command_id and self._pending[command_id].open:
+                self._resolve(command_id, deliveries)
+        if event.event == REJECTED:
+            if pending is not None and event.command_id is not None:
+                self._drop(event.command_id)
+                deliveries.append((pending.deliver, Rejected(event.reason or "the command was refused")))
+            return
+        self._keep(event)
+        if pending is None or event.command_id is None:
+            return
+        if pending.accepted is None:
+            pending.accepted = event.seq
+        if pending.target is None:
+            self._drop(event.command_id)
+            deliveries.append((pending.deliver, Accepted(event.seq)))
+        elif pending.target == event.execution_id:
+            pending.open = True
+
+    def _resolve(self, command_id: str, deliveries: list[tuple[Callable[[Answer], None], Answer]]) -> None:
+        pending = self._pending[command_id]
+        self._drop(command_id)
+        assert pending.target is not None
+        assert pending.accepted is not None
+        entry = self._entries.get(pending.target)
+        snapshot = None if entry is None else _snapshot(pending.target, entry)
+        deliveries.append((pending.deliver, Accepted(pending.accepted, snapshot)))
+
+    def _keep(self, event: EventRecord) -> None:
+        entry = self._entries.get(event.execution_id)
+        if entry is None:
+            entry = _Entry(whole=event.seq <= 1)
+            self._entries[event.execution_id] = entry
+            self._size += entry.size
+        else:
+            self._entries.move_to_end(event.execution_id)
+        entry.seq = max(entry.seq, event.seq)
+        if event.event == "ExecutionDeleted":
+            entry.deleted = True
+        if event.document is None or event.id is None:
+            return
+        body = orjson.dumps(event.document, option=JSON_OPTIONS)
+        if event.kind == Kind.EXECUTION:
+            if event.seq >= entry.execution_seq:
+                self._grow(entry, len(body) - len(entry.execution or b""))
+                entry.execution, entry.execution_seq = body, event.seq
+                entry.tenant = event.document["tenantId"]
+        elif event.kind == Kind.TASK_RUN:
+            known = entry.task_runs.get(event.id)
+            if known is None and len(entry.task_runs) >= TASK_RUNS_KEPT:
+                entry.whole = False
+            elif known is None or event.seq >= known[0]:
+                self._grow(entry, len(body) - (0 if known is None else len(known[1])))
+                entry.task_runs[event.id] = (event.seq, body)
+                self._execution_of[event.id] = event.execution_id
+
+    def _grow(self, entry: _Entry, by: int) -> None:
+        entry.size += by
+        self._size += by
+
+    def _evict(self) -> None:
+        while self._entries and (len(self._entries) > self._bound or self._size > self._size_bound):
+            _, entry = self._entries.popitem(last=False)
+            self._size -= entry.size
+            for task_run_id in entry.task_runs:
+                self._execution_of.pop(task_run_id, None)
+
+    def _flow_answered(self, answer: FlowAnswer) -> None:
+        if answer.command_id is None:
+            return
+        with self._lock:
+            pending = self._drop(answer.command_id)
+        if pending is not None:
+            pending.deliver(Rejected(answer.reason) if isinstance(answer, FlowRejected) else answer)
+
+    # ------------------------------------------------------------------ asking
+
+    def snapshot(self, tenant: str, execution_id: str) -> Snapshot | None:
+        """What is kept of an execution of the tenant."""
+        with self._lock:
+            entry = self._entries.get(execution_id)
+            found = None if entry is None else _snapshot(execution_id, entry)
+        if found is None:
+            return None
+        owners = [found.execution] if found.execution is not None else found.task_runs[:1]
+        if any(document is not None and document["tenantId"] != tenant for document in owners):
+            return None
+        return found
+
+    def execution(self, tenant: str, execution_id: str) -> tuple[int, Mapping[str, Any]] | None:
+        """An execution's latest document with its sequence number, cheaper than a snapshot."""
+        with self._lock:
+            entry = self._entries.get(execution_id)
+            if entry is None or entry.execution is None or entry.tenant != tenant:
+                return None
+            seq, body = entry.execution_seq, entry.execution
+        return seq, orjson.loads(body)
+
+    def task_run(self, tenant: str, task_run_id: str) -> tuple[int, Mapping[str, Any]] | None:
+        """A task run's latest document with its sequence number."""
+        with self._lock:
+            entry = self._entries.get(self._execution_of.get(task_run_id, ""))
+            if entry is None or entry.deleted:
+                return None
+            seq, body = entry.task_runs[task_run_id]
+        document = orjson.loads(body)
+        return (seq, document) if document["tenantId"] == tenant else None
+
+    def expect(self, command_id: str, deliver: Callable[[Answer], None], target: str | None = None) -> None:
+        """Call `deliver` once, with the answer to the command; to be called before the command is published.
+
+        `target`: the execution that the answer's snapshot shows. `deliver` is called on a reading thread and must
+        neither raise nor block.
+        """
+        with self._lock:
+            self._pending[command_id] = _Pending(deliver, target)
+            if target is not None:
+                self._by_target.setdefault(target, set()).add(command_id)
+
+    def forget(self, command_id: str) -> None:
+        """The answer is no longer awaited."""
+        with self._lock:
+            self._drop(command_id)
+
+    def _drop(self, command_id: str) -> _Pending | None:
+        pending = self._pending.pop(command_id, None)
+        if pending is not None and pending.target is not None:
+            commands = self._by_target[pending.target]
+            commands.discard(command_id)
+            if not commands:
+                del self._by_target[pending.target]
+        return pending
+
+    def watch(self, execution_id: str, watcher: Callable[[], None]) -> Callable[[], None]:
+        """Call `watcher` after each change of an execution until the returned function is called.
+
+        `watcher` is called on a reading thread and must neither raise nor block.
+        """
+        with self._lock:
+            self._watchers.setdefault(execution_id, []).append(watcher)
+
+        def unwatch() -> None:
+            with self._lock:
+                watchers = self._watchers.get(execution_id, [])
+                if watcher in watchers:
+                    watchers.remove(watcher)
+                if not watchers:
+                    self._watchers.pop(execution_id, None)
+
+        return unwatch
+
+    def gauges(self) -> dict[str, int]:
+        """Sizes, for /metrics."""
+        with self._lock:
+            return {
+                "recent_executions": len(self._entries),
+                "recent_bytes": self._size,
+                "commands_awaiting_answer": len(self._pending),
+                "followers": sum(len(watchers) for watchers in self._watchers.values()),
+            }
+
+
+def _snapshot(execution_id: str, entry: _Entry) -> Snapshot:
+    return Snapshot(
+        execution_id,
+        entry.seq,
+        entry.whole,
+        None if entry.execution is None else orjson.loads(entry.execution),
+        tuple(orjson.loads(body) for _, body in entry.task_runs.values()),
+        entry.deleted,
+    )

@@ -1,0 +1,175 @@
+"""Flow directory: every revision of every flow, as the `flows` topic tells it, parsed when first asked for."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from shared.flows.catalog import Catalog
+from shared.flows.parser import parse_flow
+from shared.messages import FlowRejected, FlowStored, UnknownMessage, decode
+from shared.model.flow import Flow
+from shared.ports import Inbound, Tail
+
+FlowAnswer = FlowStored | FlowRejected
+"""What a record of the topic may say."""
+
+PARSED: Final = 2_000
+"""Parsed flows that are kept: of 20 to 100 KiB each, at most some 100 MiB. The sources are always kept."""
+_BATCH: Final = 500
+
+
+class FlowDirectory:
+    """All revisions of all flows. Thread-safe; `poll` and `catch_up` may be called by different threads."""
+
+    def __init__(self, tail: Tail, catalog: Catalog | None = None) -> None:
+        """`tail`: of the `flows` topic, from its very first record. `catalog`: all installed types by default."""
+        self._tail = tail
+        self._catalog = catalog
+        self._lock = threading.Lock()  #: over the dictionaries below
+        self._revisions: dict[str, dict[int, FlowStored]] = {}
+        self._parsed: OrderedDict[tuple[str, int], Flow] = OrderedDict()
+        self._listeners: list[Callable[[FlowAnswer], None]] = []
+        self._reading = threading.Lock()  #: one reader of the tail at a time
+        self._turn = threading.Condition()
+        self._catching = 0  #: callers of `catch_up`, before whom `poll` stands back
+
+    def listen(self, listener: Callable[[FlowAnswer], None]) -> None:
+        """Call `listener` with each record that is read from now on, on the reading thread; it must not raise."""
+        self._listeners.append(listener)
+
+    # ------------------------------------------------------------------ reading the topic
+
+    def poll(self, timeout: float = 0.0) -> int:
+        """Take in what is there, waiting at most `timeout` seconds for the first record; returns how many records."""
+        with self._turn:
+            self._turn.wait_for(lambda: self._catching == 0, timeout)
+        with self._reading:
+            return self._read(timeout)
+
+    def catch_up(self, timeout: float) -> bool:
+        """Take in everything that was written before this call; False when that takes longer than `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        with self._turn:
+            self._catching += 1
+        try:
+            while True:
+                with self._reading:
+                    if self._tail.caught_up():
+                        return True
+                    self._read(min(0.02, max(0.0, deadline - time.monotonic())))
+                if time.monotonic() >= deadline:
+                    return False
+        finally:
+            with self._turn:
+                self._catching -= 1
+                self._turn.notify_all()
+
+    def _read(self, timeout: float) -> int:
+        records = self._tail.poll(_BATCH, timeout)
+        for record in records:
+            self._take(record)
+        return len(records)
+
+    def _take(self, record: Inbound) -> None:
+        if record.value is None:
+            self._forget(record.key)
+            return
+        try:
+            message = decode(record.value)
+        except UnknownMessage:
+            return  # a newer version's record: it says nothing about flows that this one knows
+        if isinstance(message, FlowStored):
+            uid = f"{message.tenant}/{message.namespace}/{message.flow_id}"
+            with self._lock:
+                revisions = self._revisions.setdefault(uid, {})
+                known = revisions.get(message.revision)
+                if known is None or known.source != message.source or known.deleted != message.deleted:
+                    revisions[message.revision] = message
+                    self._parsed.pop((uid, message.revision), None)
+        elif not isinstance(message, FlowRejected):
+            return
+        for listener in self._listeners:
+            listener(message)
+
+    def _forget(self, key: str) -> None:
+        """A tombstone takes one revision away, or the whole flow."""
+        uid, at, revision = key.rpartition("@")
+        with self._lock:
+            if not at:
+                self._revisions.pop(key, None)
+            elif revision.isdigit() and uid in self._revisions:
+                self._revisions[uid].pop(int(revision), None)
+                if not self._revisions[uid]:
+                    del self._revisions[uid]
+
+    # ------------------------------------------------------------------ asking
+
+    def stored(self, tenant: str, namespace: str, flow_id: str, revision: int | None = None) -> FlowStored | None:
+        """A revision as it was stored; without a number the latest one, also where that says "deleted"."""
+        with self._lock:
+            revisions = self._revisions.get(f"{tenant}/{namespace}/{flow_id}")
+            if not revisions:
+                return None
+            return revisions.get(max(revisions) if revision is None else revision)
+
+    def get(self, tenant: str, namespace: str, flow_id: str, revision: int | None = None) -> Flow | None:
+        """A revision of a flow; without a number the latest one, None where that is deleted.
+
+        Raises FlowError when the source can't be read (its types were known when it was stored, and no longer are).
+        """
+        stored = self.stored(tenant, namespace, flow_id, revision)
+        if stored is None or (revision is None and stored.deleted):
+            return None
+        return self.parsed(stored)
+
+    def parsed(self, stored: FlowStored) -> Flow:
+        """The flow of a stored revision. Raises FlowError."""
+        key = (f"{stored.tenant}/{stored.namespace}/{stored.flow_id}", stored.revision)
+        with self._lock:
+            flow = self._parsed.get(key)
+            if flow is not None and flow.source == stored.source and flow.deleted == stored.deleted:
+                self._parsed.move_to_end(key)
+                return flow
+        flow = parse_flow(stored.source, tenant=stored.tenant, revision=stored.revision, catalog=self._catalog)
+        if stored.deleted:
+            flow = replace(flow, deleted=True)
+        with self._lock:
+            self._parsed[key] = flow
+            self._parsed.move_to_end(key)
+            while len(self._parsed) > PARSED:
+                self._parsed.popitem(last=False)
+        return flow
+
+    def revisions(self, tenant: str, namespace: str, flow_id: str) -> tuple[FlowStored, ...]:
+        """Every revision, oldest first."""
+        with self._lock:
+            revisions = self._revisions.get(f"{tenant}/{namespace}/{flow_id}", {})
+            return tuple(revisions[number] for number in sorted(revisions))
+
+    def latest(self, tenant: str, namespace: str | None = None) -> Iterator[FlowStored]:
+        """The latest revision of each flow that isn't deleted, of the namespace and those below it, in order."""
+        with self._lock:
+            found = [
+                revisions[max(revisions)]
+                for uid, revisions in self._revisions.items()
+                if revisions and uid.startswith(f"{tenant}/")
+            ]
+        found.sort(key=lambda stored: (stored.namespace, stored.flow_id))
+        for stored in found:
+            if not stored.deleted and within(stored.namespace, namespace):
+                yield stored
+
+    def close(self) -> None:
+        """Stop reading."""
+        with self._reading:
+            self._tail.close()
+
+
+def within(namespace: str, prefix: str | None) -> bool:
+    """Whether a namespace is the given one or lies below it; None is above all."""
+    return not prefix or namespace == prefix or namespace.startswith(f"{prefix}.")
