@@ -1,0 +1,20 @@
+"""The built-in task types, `io.kestra.plugin.core.*`, as far as workers run them."""
+
+from __future__ import annotations
+
+from worker.task import Task
+from worker.tasks import debug, execution, flow, kv, log, output, state, storage
+
+
+def core_tasks() -> tuple[type[Task], ...]:
+    """Every built-in task type; the entry point of the group `runyard.tasks`."""
+    return (
+        *debug.TASKS,
+        *execution.TASKS,
+        *flow.TASKS,
+        *kv.TASKS,
+        *log.TASKS,
+        *output.TASKS,
+        *state.TASKS,
+        *storage.TASKS,
+    )

@@ -1,0 +1,119 @@
+"""Storage: where the files of executions and namespaces lie in the blob store, and who may read them."""
+
+from __future__ import annotations
+
+import io
+import posixpath
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from shared.messages import RunTaskRun
+from shared.ports import BlobStore
+
+SCHEME: Final = "kestra"
+PROTOCOL: Final = SCHEME + "://"
+
+
+class StorageError(ValueError):
+    """A file that may not be read, or a name that can't be used."""
+
+
+def namespace_root(tenant: str, namespace: str) -> str:
+    """`main/company/team`: everything of a namespace is below it."""
+    return f"{tenant}/{namespace.replace('.', '/')}"
+
+
+def execution_root(command: RunTaskRun) -> str:
+    """`main/company/team/flow/executions/<id>`: Kestra's place of an execution's files, behind the tenant."""
+    namespace = namespace_root(command.tenant, command.namespace)
+    return f"{namespace}/{command.flow_id}/executions/{command.execution_id}"
+
+
+def task_run_root(command: RunTaskRun) -> str:
+    """Where the files of a task run lie."""
+    return f"{execution_root(command)}/tasks/{command.task.get('id')}/{command.task_run_id}"
+
+
+def namespace_file_path(tenant: str, namespace: str, path: str) -> str:
+    """Where a namespace file lies."""
+    return f"{namespace_root(tenant, namespace)}/_files/{clean(path)}"
+
+
+def clean(path: str) -> str:
+    """A relative path without `.` and `..`. Raises StorageError for one that would leave its folder."""
+    plain = posixpath.normpath(path.replace("\\", "/")).lstrip("/")
+    if plain in ("", ".") or plain == ".." or plain.startswith("../"):
+        raise StorageError(f"'{path}' is no path of a file")
+    return plain
+
+
+def uri_of(path: str) -> str:
+    """The URI of a tenant-rooted path."""
+    return f"{PROTOCOL}/{path}"
+
+
+def checked(uri: str, tenant: str) -> str:
+    """The URI, if it is one of the tenant's. Raises StorageError."""
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    if parts.scheme != SCHEME or not path.startswith("/"):
+        raise StorageError(f"'{uri}' is no URI of the internal storage; these begin with {PROTOCOL}/")
+    if ".." in path.split("/") or path.split("/", 2)[1] != tenant:
+        raise StorageError(f"'{uri}' is no file of this tenant")
+    return uri
+
+
+class Files:
+    """The internal storage as one task run may use it."""
+
+    def __init__(self, blobs: BlobStore, command: RunTaskRun) -> None:
+        """`command`: whose tenant limits what can be read, and below whose task run files are put."""
+        self._blobs = blobs
+        self._command = command
+        self._names: dict[str, int] = {}
+
+    def put(self, content: bytes | Path, name: str) -> str:
+        """Store a file under the task run; give its URI. A name that was used gets a number. Raises StorageError."""
+        plain = clean(name)
+        count = self._names[plain] = self._names.get(plain, 0) + 1
+        if count > 1:
+            stem, extension = posixpath.splitext(plain)
+            plain = f"{stem}-{count}{extension}"
+        path = f"{task_run_root(self._command)}/{plain}"
+        if isinstance(content, Path):
+            with content.open("rb") as file:
+                return self._blobs.put(path, file)
+        return self._blobs.put(path, io.BytesIO(content))
+
+    def open(self, uri: str) -> BinaryIO:
+        """A file of the tenant. Raises StorageError or FileNotFoundError."""
+        return self._blobs.open(checked(uri, self._command.tenant))
+
+    def read(self, uri: str) -> bytes:
+        """The whole content of a file."""
+        with self.open(uri) as file:
+            return file.read()
+
+    def copy(self, uri: str, target: Path) -> None:
+        """Write a file to a local path."""
+        with self.open(uri) as file, target.open("wb") as copy:
+            shutil.copyfileobj(file, copy)
+
+    def size(self, uri: str) -> int:
+        """Bytes of a file. Raises StorageError or FileNotFoundError."""
+        return self._blobs.size(checked(uri, self._command.tenant))
+
+    def delete(self, uri: str) -> bool:
+        """Take a file away; False when it wasn't there. Raises StorageError."""
+        path = urlsplit(checked(uri, self._command.tenant)).path.lstrip("/")
+        return self._blobs.delete(path) > 0
+
+
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Rows as JSON lines: what ION text readers, Kestra's included, read as well."""
+    return b"".join(orjson.dumps(row, default=str, option=orjson.OPT_APPEND_NEWLINE) for row in rows)
