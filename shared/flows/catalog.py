@@ -1,6 +1,6 @@
 """Catalog: the task, trigger and condition types that a flow may name, with their properties and aliases.
 
-The product's own types are in `core_types`, those of installed packages come by `plugins`, and a caller adds some by
+The product's own types are in `types`, those of installed packages come by `plugins`, and a caller adds some by
 `Catalog.with_types`. Sources: the types of Kestra 0.21 (the corpus' version), and for what came later today's
 documentation.
 """
@@ -178,6 +178,6 @@ class Catalog:
 @lru_cache(maxsize=1)
 def core_catalog() -> Catalog:
     """The product's own types."""
-    from shared.flows.core_types import CORE_TYPES  # noqa: PLC0415 (core_types needs the classes above)
+    from shared.flows.types import CORE_TYPES  # noqa: PLC0415 (types needs the classes above)
 
     return Catalog(CORE_TYPES)

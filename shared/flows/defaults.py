@@ -11,8 +11,8 @@ from collections.abc import Sequence as List
 from dataclasses import dataclass
 
 from shared.flows.catalog import Catalog, Role, TypeSpec
-from shared.flows.core_types import COMMON_TASK, COMMON_TRIGGER
 from shared.flows.document import Node, Scalar, Sequence, Table, is_null
+from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER
 from shared.flows.values import Values
 
 _OWN = ("pluginDefaults", "taskDefaults")

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from shared.flows.catalog import Nature, Property, Role, TypeSpec, core_catalog
-from shared.flows.core_types import COMMON_TASK, COMMON_TRIGGER
 from shared.flows.input_types import COMMON_INPUT, INPUT_TYPES
+from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER
 
 DOCUMENT: Final = Path("docs/flows.md")
 _BEGIN: Final = "<!-- begin {name}: made by python -m shared.flows.reference -->"

@@ -7,10 +7,10 @@ from typing import Any, Final
 from croniter import croniter
 
 from shared.flows.catalog import Catalog, Kind, Property, Role, TypeSpec, UnknownTypeError
-from shared.flows.core_types import COMMON_TASK, COMMON_TRIGGER
 from shared.flows.document import Node, Scalar, Sequence, Table, is_null, plain
 from shared.flows.parts import Placed, read_inputs, read_retry, read_worker_group
 from shared.flows.rules import check_inputs
+from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER
 from shared.flows.values import SLUG, Values, is_template
 from shared.model.flow import Listener, Task, Trigger
 

@@ -10,10 +10,10 @@ from typing import ClassVar
 import pytest
 
 from shared.flows.catalog import BRANCH_KINDS, Nature, Role, TypeSpec, UnknownTypeError, core_catalog
-from shared.flows.core_types import CORE_TYPES
 from shared.flows.parser import FLOW_PROPERTIES
 from shared.flows.plugins import TASKS, TYPES, plugin_types, task_spec
 from shared.flows.reference import written_anew
+from shared.flows.types import CORE_TYPES
 
 CORE = "io.kestra.plugin.core"
 DOCUMENT = Path(__file__).parents[3] / "docs" / "flows.md"
