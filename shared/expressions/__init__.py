@@ -3,9 +3,11 @@
 from shared.expressions.errors import LimitError, NotFoundError, RenderError
 from shared.expressions.limits import Limits
 from shared.expressions.outside import MemoryOutside, NoOutside, Outside, OutsideError, Place
+from shared.expressions.reach import Access, Reach, reach
 from shared.expressions.renderer import Renderer, is_template, truthy
 
 __all__ = [
+    "Access",
     "LimitError",
     "Limits",
     "MemoryOutside",
@@ -14,8 +16,10 @@ __all__ = [
     "Outside",
     "OutsideError",
     "Place",
+    "Reach",
     "RenderError",
     "Renderer",
     "is_template",
+    "reach",
     "truthy",
 ]
