@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar
 
 import orjson
 
-from shared.model.document import JSON_OPTIONS, Kind
+from shared.model.document import JSON_OPTIONS, Kind, plain
 from shared.model.moment import Millis
 from shared.model.task_run import Work
 
@@ -33,7 +33,7 @@ class Message:
     _names: ClassVar[frozenset[str]] = frozenset()
 
     def to_bytes(self) -> bytes:
-        body = orjson.dumps(self, option=JSON_OPTIONS, default=str)
+        body = orjson.dumps(self, option=JSON_OPTIONS, default=plain)
         head = b'{"v":%d,"type":"%s"' % (VERSION, type(self).__name__.encode())
         return head + (b"," + body[1:] if len(body) > 2 else b"}")
 

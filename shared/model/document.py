@@ -20,6 +20,15 @@ from shared.model.task_run import TaskRun
 JSON_OPTIONS = orjson.OPT_NON_STR_KEYS
 
 
+def plain(value: Any) -> Any:
+    """What orjson writes for a value that it does not know: mappings that load lazily, sets, text for the rest."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, set | frozenset | tuple):
+        return list(value)
+    return str(value)
+
+
 class Kind(StrEnum):
     """What a document is; also the name of its index behind the prefix (`runyard-task-runs`)."""
 
@@ -31,7 +40,7 @@ class Kind(StrEnum):
 
 def json_text(value: Any) -> str:
     """Compact JSON of a value."""
-    return orjson.dumps(value, option=JSON_OPTIONS, default=str).decode()
+    return orjson.dumps(value, option=JSON_OPTIONS, default=plain).decode()
 
 
 def task_run_document(

@@ -33,7 +33,6 @@ class Scope:
     next: int = 0  #: position of the next task, or of the next value of a loop
     size: int = 0  #: how many tasks, or values of a loop, the phase has
     open: int = 0  #: children that are not terminated
-    lanes: int = 0  #: values of a loop that are being worked on
     iteration: int = 0  #: round of a loop-until, from 1
     filling: bool = False  #: a ContinueFanOut is under way
     tally: Mapping[str, int] = field(default_factory=dict)  #: terminated children of the TASKS phase by state
@@ -46,6 +45,10 @@ class Scope:
 
     def opened(self, children: int = 1) -> Scope:
         return replace(self, open=self.open + children)
+
+    def filled(self) -> Scope:
+        """Without a ContinueFanOut under way."""
+        return replace(self, filling=False)
 
     def closed(self, phase: Phase, state: StateType) -> Scope:
         """One child of `phase` less that is open, one more with the terminal `state`."""
@@ -95,7 +98,6 @@ _DEFAULTS: dict[str, Any] = {
         "next",
         "size",
         "open",
-        "lanes",
         "iteration",
         "filling",
         "tally",

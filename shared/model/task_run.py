@@ -146,6 +146,8 @@ class Lease:
     inbox: int  #: partition of the session's inbox
     position: int | None  #: inbox offset of the command, when known
     at: Millis
+    group: str = ""  #: worker group that the task run asked for, for the next dispatch
+    fallback: str = "WAIT"
 
     def to_data(self) -> list[Any]:
         work = self.work
@@ -158,6 +160,8 @@ class Lease:
             self.inbox,
             self.position,
             self.at,
+            self.group,
+            self.fallback,
         ]
 
     @classmethod

@@ -1,0 +1,240 @@
+"""Attempts: what follows when an attempt starts, ends, or is lost with its worker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from executor.engine import retries
+from executor.engine.draft import Draft, Start
+from executor.engine.effects import Send, SetTimer
+from executor.engine.ends import announce_end, ended
+from executor.engine.events import (
+    ErrorsLogged,
+    ExecutionMoved,
+    LabelsChanged,
+    TaskRunAttempted,
+    TaskRunMoved,
+    TaskRunStarted,
+)
+from executor.engine.waiting import enqueue, schedule_retry
+from shared.messages import AttemptEnded, AttemptStarted, ReplayExecution, WakeTimer
+from shared.model.flow import RetryBehavior, Task
+from shared.model.identifier import derive_id
+from shared.model.moment import Millis
+from shared.model.state import StateType
+from shared.model.task_run import TaskRun
+
+
+def current(task_run: TaskRun) -> int:
+    """The number of the attempt that runs or comes next."""
+    attempts = task_run.attempts
+    return len(attempts) - bool(attempts and not attempts[-1].state.terminated)
+
+
+def started(draft: Draft, message: AttemptStarted) -> str | None:
+    """A worker began; a reason where that is no longer wanted."""
+    task_run = draft.task_run(message.task_run_id)
+    reason = _unwanted(task_run, message.attempt)
+    if reason is None and task_run is not None and not _runs(task_run):
+        draft.emit(TaskRunStarted, task_run_id=message.task_run_id, session=message.session)
+    return reason
+
+
+def _runs(task_run: TaskRun) -> bool:
+    return bool(task_run.attempts) and not task_run.attempts[-1].state.terminated
+
+
+def _unwanted(task_run: TaskRun | None, attempt: int) -> str | None:
+    if task_run is None:
+        return "the task run is not known"
+    if task_run.state.terminated:
+        return f"the task run is {task_run.state.current} already"
+    if current(task_run) != attempt:
+        return f"attempt {attempt} is not the current one, {current(task_run)}"
+    return None
+
+
+def finished(draft: Draft, message: AttemptEnded) -> str | None:
+    """A worker is done; a reason where its result is no longer wanted."""
+    task_run = draft.task_run(message.task_run_id)
+    reason = _unwanted(task_run, message.attempt)
+    if reason is not None or task_run is None:
+        return reason
+    task = draft.plan.tasks[task_run.task_id]
+    if message.error_logs:
+        lines = tuple({**line, "taskId": task_run.task_id, "taskRunId": task_run.id} for line in message.error_logs)
+        draft.emit(ErrorsLogged, lines=lines)
+    attributes = message.attributes or {}
+    if attributes.get("labels"):
+        set_labels(draft, attributes["labels"])
+    end(
+        draft,
+        task_run,
+        task,
+        StateType(message.state),
+        outputs=message.outputs,
+        error=message.error,
+        session=message.session,
+        started_at=message.started_at,
+    )
+    return None
+
+
+def set_labels(draft: Draft, labels: Mapping[str, Any] | list[list[str]]) -> None:
+    """Add labels, replacing those with the same key."""
+    pairs = dict(labels)
+    kept = [(key, value) for key, value in draft.execution.labels if key not in pairs]
+    draft.emit(LabelsChanged, labels=(*kept, *((key, str(value)) for key, value in pairs.items())))
+
+
+def end(
+    draft: Draft,
+    task_run: TaskRun,
+    task: Task,
+    state: StateType,
+    *,
+    outputs: Mapping[str, Any] | None = None,
+    error: str | None = None,
+    session: str | None = None,
+    started_at: Millis | None = None,
+) -> None:
+    """End an attempt in `state`; the task run ends with it, or waits for its next attempt."""
+    attempt = {
+        "task_run_id": task_run.id,
+        "attempt_state": state,
+        "session": session,
+        "started_at": started_at,
+        "outputs": outputs,
+        "error": error,
+    }
+    if state is StateType.FAILED and not draft.killing:
+        due = _retry_date(draft, task_run, task)
+        if due is not None:
+            draft.emit(TaskRunAttempted, states=(StateType.FAILED, StateType.RETRYING), **attempt)
+            waiting = draft.task_run(task_run.id)
+            assert waiting is not None
+            schedule_retry(draft, waiting, due)
+            return
+        if _retry_execution(draft, task_run, task, attempt):
+            return
+    final = _final(draft, task_run, task, state)
+    states = (state,) if final is state else (final,)
+    draft.emit(TaskRunAttempted, states=states, **attempt)
+    ended(draft, task_run.id)
+
+
+def _final(draft: Draft, task_run: TaskRun, task: Task, state: StateType) -> StateType:
+    """The task run's state after its last attempt: warningOnRetry, allowFailure, allowWarning (Kestra's rules)."""
+    retry = draft.plan.retry(task.id)
+    if state is StateType.SUCCESS and retry is not None and retry.warning_on_retry:
+        before = sum(attempt.state.current is StateType.FAILED for attempt in retries.counted(task_run))
+        if before >= 1:
+            state = StateType.WARNING
+    if state is StateType.FAILED and task.allow_failure:
+        state = StateType.WARNING
+    if state is StateType.WARNING and task.allow_warning:
+        state = StateType.SUCCESS
+    return state
+
+
+def _retry_date(draft: Draft, task_run: TaskRun, task: Task) -> Millis | None:
+    retry = task.retry if task.allow_failure else draft.plan.retry(task.id)
+    if retry is None or retry.behavior is not RetryBehavior.RETRY_FAILED_TASK:
+        return None
+    attempts = retries.counted(task_run)
+    running = bool(attempts) and not attempts[-1].state.terminated
+    made = len(attempts) + (not running)
+    first = attempts[0].state.start if attempts else draft.now
+    return retries.next_date(retry, made, first, draft.now, task_run.id)
+
+
+def _retry_execution(draft: Draft, task_run: TaskRun, task: Task, attempt: dict[str, Any]) -> bool:
+    """CREATE_NEW_EXECUTION: task run, parents and execution → RETRIED; a new execution begins at the date."""
+    retry = task.retry if task.allow_failure else draft.plan.retry(task.id)
+    if retry is None or retry.behavior is not RetryBehavior.CREATE_NEW_EXECUTION:
+        return False
+    execution = draft.execution
+    due = retries.next_date(
+        retry, execution.attempt_number, execution.original_created_at, draft.now, execution.original_id
+    )
+    if due is None:
+        return False
+    draft.emit(TaskRunAttempted, states=(StateType.FAILED, StateType.RETRIED), **attempt)
+    parent_id = task_run.parent_id
+    while parent_id is not None:
+        parent = draft.task_run(parent_id)
+        assert parent is not None
+        draft.emit(TaskRunMoved, task_run_id=parent.id, state=StateType.RETRIED)
+        parent_id = parent.parent_id
+    draft.emit(ExecutionMoved, state=StateType.RETRIED)
+    announce_end(draft, None)
+    new_id = derive_id(due, execution.id, "retry", execution.attempt_number)
+    replay = ReplayExecution(
+        execution_id=execution.id, command_id=f"retry-{execution.id}", at=due, new_execution_id=new_id
+    )
+    if due <= draft.now:
+        draft.effect(Send(replay))
+    else:
+        wake = WakeTimer(
+            execution_id=execution.id, command_id=replay.command_id, at=due, timer="replay", data={"id": new_id}
+        )
+        draft.effect(SetTimer(due, wake))
+    return True
+
+
+def lost(draft: Draft, task_run_id: str, attempt: int, session: str) -> str | None:
+    """The worker is gone: the attempt ends RESUBMITTED and the next begins, up to the cap."""
+    task_run = draft.task_run(task_run_id)
+    reason = _unwanted(task_run, attempt)
+    if reason is not None or task_run is None:
+        return reason
+    task = draft.plan.tasks[task_run.task_id]
+    text = f"The worker session {session} was lost while it held attempt {attempt + 1} of task {task.id}"
+    if draft.killing:
+        draft.emit(
+            TaskRunAttempted,
+            task_run_id=task_run.id,
+            attempt_state=StateType.KILLED,
+            states=(StateType.KILLED,),
+            session=session,
+            error=text,
+        )
+        ended(draft, task_run.id)
+        return None
+    if task_run.resubmissions >= draft.env.resubmissions:
+        problem = f"{text}; it was resubmitted {task_run.resubmissions} times already and is given up"
+        draft.log("ERROR", problem, task_run)
+        end(draft, task_run, task, StateType.FAILED, error=problem, session=session)
+        return None
+    draft.log("WARN", f"{text}; it is resubmitted", task_run)
+    draft.emit(
+        TaskRunAttempted,
+        task_run_id=task_run.id,
+        attempt_state=StateType.RESUBMITTED,
+        states=(StateType.CREATED,),
+        session=session,
+        error=text,
+        resubmitted=True,
+    )
+    again = draft.task_run(task_run.id)
+    assert again is not None
+    enqueue(draft, again, task)
+    return None
+
+
+def retry_due(draft: Draft, message: WakeTimer) -> str | None:
+    """A waiting task run's next attempt begins."""
+    task_run = draft.task_run(message.task_run_id or "")
+    if task_run is None or task_run.state.current is not StateType.RETRYING:
+        return "the task run no longer waits for a retry"
+    if len(task_run.attempts) != message.attempt:
+        return "the task run has had its retry"
+    if draft.killing or draft.execution.state.terminated:
+        return f"the execution is {draft.execution.state.current}"
+    draft.emit(TaskRunMoved, task_run_id=task_run.id, state=StateType.CREATED)
+    execution = draft.execution
+    if execution.state.current is StateType.RETRYING and execution.retrying_runs == 0:
+        draft.emit(ExecutionMoved, state=StateType.RUNNING)
+    draft.todo.append(Start(task_run.id))
+    return None

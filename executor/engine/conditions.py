@@ -1,0 +1,52 @@
+"""Conditions of listeners: whether they hold for the execution that has just ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from executor.engine.draft import Draft
+from shared.expressions import truthy
+
+
+def holds(draft: Draft, condition: Mapping[str, Any]) -> bool:
+    """Whether one condition holds. Raises RenderError for an expression that can't be rendered."""
+    kind = str(condition.get("type", "")).rsplit(".", 1)[-1].removesuffix("Condition")
+    execution = draft.execution
+    state = execution.state.current.value
+    if kind == "ExecutionStatus":
+        wanted, unwanted = condition.get("in"), condition.get("notIn")
+        return (not wanted or state in wanted) and (not unwanted or state not in unwanted)
+    if kind in ("ExecutionFlow", "Flow"):
+        same_flow = condition.get("flowId") == execution.flow_id
+        return same_flow and condition.get("namespace", execution.namespace) == execution.namespace
+    if kind in ("ExecutionNamespace", "FlowNamespace"):
+        return _namespace(condition, execution.namespace)
+    if kind == "Expression":
+        expression = str(condition.get("expression", condition.get("expr", "")))
+        return truthy(draft.env.renderer.render(expression, draft.variables()))
+    if kind == "HasRetryAttempt":
+        return execution.attempt_number > 1
+    if kind == "ExecutionLabels":
+        wanted_labels = condition.get("labels") or {}
+        pairs = wanted_labels.items() if isinstance(wanted_labels, Mapping) else _pairs(wanted_labels)
+        return all((key, str(value)) in execution.labels for key, value in pairs)
+    if kind == "Not":
+        return not any(holds(draft, inner) for inner in condition.get("conditions") or ())
+    if kind == "Or":
+        return any(holds(draft, inner) for inner in condition.get("conditions") or ())
+    return False
+
+
+def _pairs(labels: list[Mapping[str, Any]]) -> list[tuple[str, Any]]:
+    return [(label["key"], label["value"]) for label in labels]
+
+
+def _namespace(condition: Mapping[str, Any], namespace: str) -> bool:
+    wanted = str(condition.get("namespace", ""))
+    comparison = condition.get("comparison") or ("PREFIX" if condition.get("prefix") else "EQUALS")
+    if comparison == "PREFIX":
+        return namespace.startswith(wanted)
+    if comparison == "SUFFIX":
+        return namespace.endswith(wanted)
+    return namespace == wanted

@@ -1,0 +1,151 @@
+"""Decide: from a state and a message to events and effects. It reads, `apply` changes, nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from executor.engine import attempts, creation, kills, pauses, progress, subflow
+from executor.engine.draft import Advance, Draft, Environment, Recorded
+from executor.engine.effects import Effect
+from executor.engine.ends import close
+from executor.engine.entries import Entries, Overlay
+from executor.engine.events import CommandRejected, ExecutionMoved
+from executor.engine.flowables import loop_until
+from executor.engine.level import Level
+from shared import messages as m
+from shared.model.moment import Millis
+from shared.model.state import StateType
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLost:
+    """The lease of a piece of work is over. From the executor itself, never on the log."""
+
+    execution_id: str
+    task_run_id: str
+    attempt: int
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaceable:
+    """No worker of the task run's group is there, and its fallback says FAIL or CANCEL."""
+
+    execution_id: str
+    task_run_id: str
+    state: StateType
+    group: str
+
+
+Incoming = m.ExecutionCommand | m.AttemptEvent | AttemptLost | Unplaceable
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided: events, effects, and the state's changes that the events gave."""
+
+    events: tuple[Recorded, ...]
+    effects: tuple[Effect, ...]
+    changes: Overlay
+    command_id: str | None
+    rejection: str | None
+
+
+def decide(entries: Entries, message: Incoming, now: Millis, env: Environment) -> Decision:
+    """Decide on one message about one execution. A redundant or impossible one gives CommandRejected."""
+    draft = Draft(entries, message.execution_id, now, env)
+    draft.command_id = getattr(message, "command_id", None)
+    reason = _decide(draft, message)
+    if reason is not None:
+        draft.emit(CommandRejected, reason=reason)
+    else:
+        progress.settle(draft)
+    return Decision(tuple(draft.events), tuple(draft.effects), draft.state, draft.command_id, reason)
+
+
+def _decide(draft: Draft, message: Incoming) -> str | None:
+    decider = _DECIDERS.get(type(message))
+    if decider is None:
+        return f"{type(message).__name__} is not for executions"
+    if draft.known is None and not isinstance(message, m.CreateExecution):
+        return "the execution is not known"
+    return decider(draft, message)
+
+
+def fail_execution(entries: Entries, execution_id: str, now: Millis, env: Environment, error: str) -> Decision:
+    """What becomes of an execution whose message could not be decided: it fails, the others go on (Kestra's rule)."""
+    draft = Draft(entries, execution_id, now, env)
+    known = draft.known
+    if known is None or known.state.terminated:
+        draft.emit(CommandRejected, reason=error)
+        return Decision(tuple(draft.events), (), draft.state, None, error)
+    kills.close_all(draft, StateType.FAILED)
+    draft.log("ERROR", error)
+    draft.emit(ExecutionMoved, state=StateType.FAILED, error=error)
+    return Decision(tuple(draft.events), tuple(draft.effects), draft.state, None, None)
+
+
+def _continue_fan_out(draft: Draft, message: m.ContinueFanOut) -> str | None:
+    level = Level(draft, message.task_run_id)
+    if message.task_run_id is not None:
+        task_run = level.task_run
+        if task_run is None or task_run.state.terminated or task_run.scope is None:
+            return "the task run has ended"
+    scope = level.scope
+    if not scope.filling:
+        return "there is nothing to continue"
+    level.change(scope.filled())
+    draft.todo.append(Advance(message.task_run_id))
+    return None
+
+
+def _set_labels(draft: Draft, message: m.SetLabels) -> str | None:
+    attempts.set_labels(draft, message.labels)
+    return None
+
+
+def _wake(draft: Draft, message: m.WakeTimer) -> str | None:
+    timer = message.timer.split("-", 1)[0] if message.timer.startswith("sla-") else message.timer
+    decider = _TIMERS.get(timer)
+    return f"timer {message.timer} is not known" if decider is None else decider(draft, message)
+
+
+def _unplaceable(draft: Draft, message: Unplaceable) -> str | None:
+    task_run = draft.task_run(message.task_run_id)
+    if task_run is None or task_run.state.terminated:
+        return "the task run has ended"
+    text = f"No worker of the group '{message.group}' is there"
+    draft.log("ERROR", text, task_run)
+    close(draft, task_run, message.state, error=text)
+    return None
+
+
+_DECIDERS: Final[dict[type, Callable[[Draft, Any], str | None]]] = {
+    m.CreateExecution: creation.create_execution,
+    m.SlotGranted: lambda draft, _: creation.slot_granted(draft),
+    m.SlotQueued: lambda draft, _: creation.slot_queued(draft),
+    m.SlotRefused: creation.slot_refused,
+    m.AttemptStarted: attempts.started,
+    m.AttemptEnded: attempts.finished,
+    AttemptLost: lambda draft, lost: attempts.lost(draft, lost.task_run_id, lost.attempt, lost.session),
+    Unplaceable: _unplaceable,
+    m.ContinueFanOut: _continue_fan_out,
+    m.KillExecution: kills.kill,
+    m.ContinueKill: kills.go_on,
+    m.PauseExecution: lambda draft, _: pauses.pause(draft),
+    m.ResumeExecution: pauses.resume,
+    m.SetLabels: _set_labels,
+    m.EndSubflow: subflow.child_ended,
+    m.WakeTimer: _wake,
+}
+
+_TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
+    "retry": attempts.retry_due,
+    "schedule": lambda draft, _: creation.scheduled(draft),
+    "pause-delay": pauses.delay_over,
+    "pause-timeout": pauses.timeout_over,
+    "loop": loop_until.next_round,
+    "kill-deadline": lambda draft, _: kills.deadline(draft),
+}

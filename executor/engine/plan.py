@@ -1,0 +1,80 @@
+"""Plan: one revision of a flow, prepared for the engine. Built once, looked up for every message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from shared.expressions import Reach, reach
+from shared.model.flow import Flow, Retry, Task
+from shared.model.scope import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A flow with its tasks by id, the task each stands in, and what the templates of each can reach."""
+
+    flow: Flow
+    tasks: Mapping[str, Task]
+    parents: Mapping[str, str | None]
+    phases: Mapping[str, Phase]
+    lists: Mapping[tuple[str | None, str], tuple[Task, ...]]  #: enabled tasks by (owner, branch or phase)
+    _reach: dict[str, Reach] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, flow: Flow) -> Self:
+        """Prepare a flow."""
+        tasks: dict[str, Task] = {}
+        parents: dict[str, str | None] = {}
+        phases: dict[str, Phase] = {}
+        lists: dict[tuple[str | None, str], tuple[Task, ...]] = {}
+
+        def add(owner: str | None, branch: str, children: tuple[Task, ...]) -> None:
+            lists[owner, branch] = tuple(child for child in children if not child.disabled)
+            for child in children:
+                tasks[child.id] = child
+                parents[child.id] = owner
+                phases[child.id] = _PHASES.get(branch, Phase.TASKS)
+                for name, grandchildren in child.branches.items():
+                    add(child.id, name, grandchildren)
+
+        add(None, "tasks", flow.tasks)
+        add(None, "errors", flow.errors)
+        add(None, "finally", flow.finally_)
+        add(None, "afterExecution", flow.after_execution)
+        for number, listener in enumerate(flow.listeners):
+            add(None, f"listeners.{number}", listener.tasks)
+        return cls(flow, tasks, parents, phases, lists)
+
+    def list(self, owner: str | None, branch: str) -> tuple[Task, ...]:
+        """The enabled tasks of a branch; empty where there is none."""
+        return self.lists.get((owner, branch), ())
+
+    def has(self, owner: str | None, branch: str) -> bool:
+        """Whether the branch is written, even if all in it is disabled."""
+        return (owner, branch) in self.lists
+
+    def retry(self, task_id: str) -> Retry | None:
+        """The task's own retry, else the nearest ancestor's, else the flow's (Kestra's rule)."""
+        at: str | None = task_id
+        while at is not None:
+            task = self.tasks[at]
+            if task.retry is not None:
+                return task.retry
+            at = self.parents[at]
+        return self.flow.retry
+
+    def reach(self, task: Task) -> Reach:
+        """What the templates of a task can reach, found once."""
+        found = self._reach.get(task.id)
+        if found is None:
+            templates: list[Any] = [task.properties, task.run_if, task.timeout]
+            if task.worker_group is not None:
+                templates.append(task.worker_group.key)
+            templates.extend(child.properties for child in task.walk() if child is not task)
+            found = self._reach[task.id] = reach(templates, vars=self.flow.variables)
+        return found
+
+
+_PHASES = {"errors": Phase.ERRORS, "finally": Phase.FINALLY, "afterExecution": Phase.AFTER}

@@ -1,0 +1,173 @@
+"""Gates: what spans the executions of one flow, kept in the flow's own partition.
+
+Its revisions, and the slots of its concurrency limit as a set of holders: a count is derived and cannot drift.
+Requests repeat safely.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from executor.engine.entries import Overlay
+from shared import messages as m
+from shared.flows.parser import FlowError, parse_flow
+from shared.model.flow import ConcurrencyBehavior
+from shared.model.state import StateType
+from shared.ports import Outbound, Topic
+
+
+@dataclass(slots=True)
+class GateAnswer:
+    """What a gate answers: commands for executions, and records of the flows topic."""
+
+    commands: list[m.ExecutionCommand] = field(default_factory=list)
+    records: list[Outbound] = field(default_factory=list)
+
+
+def uid(command: m.FlowCommand) -> str:
+    return f"{command.tenant}/{command.namespace}/{command.flow_id}"
+
+
+def answer(entries: Overlay, command: m.FlowCommand) -> GateAnswer:
+    """Decide on a flow's command; `entries` is changed."""
+    result = GateAnswer()
+    _ANSWERS[type(command)](entries, command, result)
+    return result
+
+
+# ------------------------------------------------------------------ revisions
+
+
+def _revision_key(command: m.FlowCommand) -> str:
+    return f"f/{uid(command)}"
+
+
+def _stored(command: m.FlowCommand, revision: int, source: str, *, deleted: bool) -> m.FlowStored:
+    return m.FlowStored(
+        tenant=command.tenant,
+        namespace=command.namespace,
+        flow_id=command.flow_id,
+        revision=revision,
+        source=source,
+        deleted=deleted,
+        at=command.at,
+        command_id=command.command_id,
+    )
+
+
+def _publish(result: GateAnswer, stored: m.FlowStored, command: m.FlowCommand) -> None:
+    value = stored.to_bytes()
+    result.records.append(Outbound(Topic.FLOWS, f"{uid(command)}@{stored.revision}", value))
+    result.records.append(Outbound(Topic.FLOWS, uid(command), value))
+
+
+def _reject(result: GateAnswer, command: m.FlowCommand, reason: str) -> None:
+    rejected = m.FlowRejected(
+        tenant=command.tenant,
+        namespace=command.namespace,
+        flow_id=command.flow_id,
+        reason=reason,
+        at=command.at,
+        command_id=command.command_id,
+    )
+    result.records.append(Outbound(Topic.FLOWS, f"rejected/{uid(command)}", rejected.to_bytes()))
+
+
+def _put_flow(entries: Overlay, command: m.PutFlow, result: GateAnswer) -> None:
+    latest: dict[str, Any] | None = entries.get(_revision_key(command))
+    there = latest is not None and not latest["deleted"]
+    if command.must_exist is True and not there:
+        _reject(result, command, f"Flow not found: {command.namespace}.{command.flow_id}")
+        return
+    if command.must_exist is False and there:
+        _reject(result, command, "Flow id already exists")
+        return
+    try:
+        flow = parse_flow(command.source, tenant=command.tenant)
+    except FlowError as error:
+        _reject(result, command, str(error))
+        return
+    if (flow.namespace, flow.id) != (command.namespace, command.flow_id):
+        _reject(result, command, f"The source is of flow {flow.namespace}.{flow.id}")
+        return
+    digest = hashlib.sha256(command.source.encode()).hexdigest()
+    revision = latest["revision"] if latest is not None else 0
+    if not (there and latest is not None and latest["digest"] == digest):
+        revision += 1
+    entries.put(_revision_key(command), {"revision": revision, "digest": digest, "deleted": False})
+    _publish(result, _stored(command, revision, command.source, deleted=False), command)
+
+
+def _delete_flow(entries: Overlay, command: m.DeleteFlow, result: GateAnswer) -> None:
+    latest: dict[str, Any] | None = entries.get(_revision_key(command))
+    if latest is None or latest["deleted"]:
+        _reject(result, command, f"Flow not found: {command.namespace}.{command.flow_id}")
+        return
+    revision = latest["revision"] + 1
+    entries.put(_revision_key(command), {"revision": revision, "digest": "", "deleted": True})
+    _publish(result, _stored(command, revision, "", deleted=True), command)
+
+
+# ------------------------------------------------------------------ slots
+
+
+def _holder_key(command: m.FlowCommand, execution_id: str) -> str:
+    return f"g/{uid(command)}/h/{execution_id}"
+
+
+def _queue_key(command: m.FlowCommand, execution_id: str) -> str:
+    """Execution ids sort by time, so the queue is first come, first served."""
+    return f"g/{uid(command)}/q/{execution_id}"
+
+
+def _holders(entries: Overlay, command: m.FlowCommand) -> int:
+    return sum(1 for _ in entries.scan(f"g/{uid(command)}/h/"))
+
+
+def _to(kind: Callable[..., m.ExecutionCommand], execution_id: str, command: m.FlowCommand, **more: Any) -> Any:
+    return kind(execution_id=execution_id, command_id=f"gate-{command.command_id}", at=command.at, **more)
+
+
+def _request_slot(entries: Overlay, command: m.RequestSlot, result: GateAnswer) -> None:
+    execution_id = command.execution_id
+    if entries.get(_holder_key(command, execution_id)) is not None:
+        result.commands.append(_to(m.SlotGranted, execution_id, command))
+        return
+    if entries.get(_queue_key(command, execution_id)) is not None:
+        result.commands.append(_to(m.SlotQueued, execution_id, command))
+        return
+    if _holders(entries, command) < command.limit:
+        entries.put(_holder_key(command, execution_id), command.at)
+        result.commands.append(_to(m.SlotGranted, execution_id, command))
+    elif command.behavior == ConcurrencyBehavior.QUEUE:
+        entries.put(_queue_key(command, execution_id), command.limit)
+        result.commands.append(_to(m.SlotQueued, execution_id, command))
+    else:
+        state = StateType.CANCELLED if command.behavior == ConcurrencyBehavior.CANCEL else StateType.FAILED
+        result.commands.append(_to(m.SlotRefused, execution_id, command, state=state.value))
+
+
+def _release_slot(entries: Overlay, command: m.ReleaseSlot, result: GateAnswer) -> None:
+    """Free a slot, or leave the queue; then the first ones of the queue run, as many as fit."""
+    entries.put(_holder_key(command, command.execution_id), None)
+    entries.put(_queue_key(command, command.execution_id), None)
+    held = _holders(entries, command)
+    for key, limit in list(entries.scan(f"g/{uid(command)}/q/")):
+        if held >= limit:
+            return
+        execution_id = key.rsplit("/", 1)[1]
+        entries.put(key, None)
+        entries.put(_holder_key(command, execution_id), command.at)
+        held += 1
+        result.commands.append(_to(m.SlotGranted, execution_id, command))
+
+
+_ANSWERS: Final[dict[type, Callable[[Overlay, Any, GateAnswer], None]]] = {
+    m.PutFlow: _put_flow,
+    m.DeleteFlow: _delete_flow,
+    m.RequestSlot: _request_slot,
+    m.ReleaseSlot: _release_slot,
+}

@@ -1,0 +1,91 @@
+"""History: an execution's events as records of the log, each with the complete document after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from executor.engine.draft import Recorded
+from executor.engine.entries import Entries, flow_outputs_key, inputs_key, outputs_key
+from executor.engine.events import CommandRejected, ExecutionDeleted
+from executor.engine.plan import Plan
+from shared.messages import EventRecord
+from shared.model.document import Kind, execution_document, task_run_document
+from shared.model.execution import Execution
+from shared.model.task_run import TaskRun
+from shared.ports import Outbound, Topic
+
+
+def records(
+    recorded: tuple[Recorded, ...], entries: Entries, plan: Plan | None, command_id: str | None, partition: int
+) -> Iterator[Outbound]:
+    """The records of one decision, in order. Bookkeeping events have none: they change no document.
+
+    `entries` is the state after the decision; `command_id` marks the first record as the command's answer.
+    """
+    for item in recorded:
+        event, subject = item.event, item.subject
+        if isinstance(event, CommandRejected):
+            if command_id is not None:
+                yield _rejection(event, item, command_id, partition)
+            continue
+        if isinstance(subject, TaskRun):
+            assert item.execution is not None
+            task = plan.tasks.get(subject.task_id) if plan is not None else None
+            outputs: Mapping[str, Any] | None = None
+            if subject.has_outputs:
+                outputs = entries.get(outputs_key(subject.execution_id, subject.task_id, subject.values))
+            document = task_run_document(item.execution, subject, task.type if task is not None else "", outputs)
+            kind, name = Kind.TASK_RUN, subject.id
+        elif isinstance(subject, Execution):
+            document = document_of(subject, entries)
+            kind, name = Kind.EXECUTION, subject.id
+        elif isinstance(event, ExecutionDeleted):
+            continue
+        else:
+            continue
+        record = EventRecord(
+            event=event.name,
+            execution_id=event.execution_id,
+            seq=event.seq,
+            at=event.at,
+            kind=kind,
+            id=name,
+            document=document,
+            command_id=command_id,
+        )
+        command_id = None
+        yield Outbound(Topic.EXECUTION_EVENTS, name, record.to_bytes(), partition)
+
+
+def document_of(execution: Execution, entries: Entries) -> dict[str, Any]:
+    """The execution's document as of now."""
+    inputs = entries.get(inputs_key(execution.id)) if execution.has_inputs else None
+    outputs = entries.get(flow_outputs_key(execution.id)) if execution.has_outputs else None
+    return execution_document(execution, inputs, outputs)
+
+
+def refreshed(execution: Execution, entries: Entries, at: int, partition: int) -> Outbound:
+    """The execution's document again, with the counts of now."""
+    record = EventRecord(
+        event="ExecutionCounted",
+        execution_id=execution.id,
+        seq=execution.seq,
+        at=at,
+        kind=Kind.EXECUTION,
+        id=execution.id,
+        document=document_of(execution, entries),
+    )
+    return Outbound(Topic.EXECUTION_EVENTS, execution.id, record.to_bytes(), partition)
+
+
+def _rejection(event: CommandRejected, item: Recorded, command_id: str, partition: int) -> Outbound:
+    record = EventRecord(
+        event=event.name,
+        execution_id=event.execution_id,
+        seq=item.execution.seq if item.execution is not None else 0,
+        at=event.at,
+        command_id=command_id,
+        reason=event.reason,
+    )
+    return Outbound(Topic.EXECUTION_EVENTS, f"rejected/{event.execution_id}", record.to_bytes(), partition)

@@ -1,0 +1,509 @@
+"""Processor: the loop around the engine. Consume, decide, apply and produce in one transaction.
+
+Changes lie in an overlay that later messages of the batch see and an abort drops. Each message is decided in its own
+`try`: an exception costs that execution, not the batch.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from executor import gates, history
+from executor.dispatcher import Dispatcher, stop_lost
+from executor.engine import effects as f
+from executor.engine.decide import AttemptLost, Decision, Incoming, decide, fail_execution
+from executor.engine.draft import Environment
+from executor.engine.entries import header_key
+from executor.engine.entries import prefix as execution_prefix
+from executor.partition import Partition
+from executor.timers import Timers
+from shared import messages as m
+from shared.model.execution import Execution
+from shared.model.identifier import derive_id
+from shared.model.moment import Millis
+from shared.ports import (
+    Aborted,
+    Fenced,
+    Inbound,
+    Journal,
+    JournalError,
+    Outbound,
+    PartitionState,
+    RecordTooLarge,
+    Step,
+    Topic,
+)
+
+logger = logging.getLogger(__name__)
+
+COUNT_EVERY: Final = 1000
+"""Milliseconds between two documents of a running execution whose counts alone changed."""
+EXPIRE_STEP: Final = 2000
+"""Entries that one step removes of an execution that leaves."""
+IDLE: Final = 0.5
+"""Seconds of the longest poll: an idle executor looks at leases this often."""
+WAITING: Final = 0.02
+"""Seconds of a poll while task runs wait for a slot, which a heartbeat may free."""
+
+
+@dataclass(frozen=True, slots=True)
+class Skips:
+    """What an operator wants to be passed over: poison executions, flows, namespaces."""
+
+    executions: frozenset[str] = frozenset()
+    flows: frozenset[str] = frozenset()
+    namespaces: frozenset[str] = frozenset()
+
+
+class Metrics:
+    """Counters of one executor, as Prometheus shows them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Registered once for each process."""
+        self.messages = Counter("runyard_executor_messages", "Messages decided", ["type"], registry=registry)
+        self.rejected = Counter("runyard_executor_rejections", "Messages rejected", ["type"], registry=registry)
+        self.errors = Counter("runyard_executor_errors", "Messages that raised", ["type"], registry=registry)
+        self.commits = Counter("runyard_executor_commits", "Transactions", ["outcome"], registry=registry)
+        self.commit_seconds = Histogram("runyard_executor_commit_seconds", "Commit time", registry=registry)
+        self.batch = Histogram(
+            "runyard_executor_batch_messages", "Messages of a batch", buckets=(1, 10, 100, 500), registry=registry
+        )
+        self.lost = Counter("runyard_executor_leases_lost", "Leases that were over", registry=registry)
+        self.waiting = Gauge(
+            "runyard_executor_waiting_task_runs", "Task runs that wait for a worker", registry=registry
+        )
+        self.leases = Gauge("runyard_executor_leases", "Task runs that workers hold", registry=registry)
+        self.partitions = Gauge("runyard_executor_partitions", "Partitions owned", registry=registry)
+        self.timers = Gauge("runyard_executor_timers", "Timers waiting", registry=registry)
+
+
+class Processor:
+    """One executor's loop. Also the owner of its partitions towards the journal."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        dispatcher: Dispatcher,
+        env: Environment,
+        *,
+        batch: int = 500,
+        keep_ended: Millis = 3_600_000,
+        lease_check: float = 0.5,
+        skips: Skips = Skips(),
+        registry: CollectorRegistry | None = None,
+        now: Callable[[], Millis] = lambda: time.time_ns() // 1_000_000,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`batch`: records of one transaction at most; `keep_ended`: ms an ended execution stays."""
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._env = env
+        self._batch = batch
+        self._keep_ended = keep_ended
+        self._lease_check = lease_check
+        self._skips = skips
+        self._now = now
+        self._clock = clock
+        self._timers = Timers()
+        self._owned: dict[int, Partition] = {}
+        self._checked_leases = 0.0
+        self._counted: dict[str, Millis] = {}
+        self._uncounted: dict[str, int] = {}
+        self.metrics = Metrics(registry or CollectorRegistry())
+        self.last_step = clock()
+        self._outputs: list[Outbound] = []
+        self._touched: set[int] = set()
+
+    # -------------------------------------------------------------- ownership
+
+    def assigned(self, partition: int, state: PartitionState) -> None:
+        taken = Partition(partition, state)
+        self._owned[partition] = taken
+        self._timers.load(taken)
+        self._dispatcher.load(taken)
+        logger.info("Partition %d is ours", partition)
+
+    def revoked(self, partition: int, *, lost: bool) -> None:
+        self._owned.pop(partition, None)
+        self._timers.unload(partition)
+        self._dispatcher.unload(partition)
+        logger.info("Partition %d is %s", partition, "lost" if lost else "handed over")
+
+    @property
+    def owned(self) -> frozenset[int]:
+        """Numbers of the partitions that are this executor's now."""
+        return frozenset(self._owned)
+
+    # -------------------------------------------------------------- the loop
+
+    def step(self, timeout: float | None = None) -> int:
+        """One batch: what waits, what is due, what can be sent. Returns how many messages were decided."""
+        records = self._journal.poll(self, self._batch, self._patience() if timeout is None else timeout)
+        now = self._now()
+        self.metrics.batch.observe(len(records))
+        self._outputs, self._touched = [], set()
+        positions: dict[tuple[Topic, int], int] = {}
+        decided = 0
+        for record in records:
+            partition = self._owned.get(record.partition)
+            if partition is None:
+                continue
+            positions[record.topic, record.partition] = record.offset + 1
+            self._touched.add(record.partition)
+            self._take(partition, record, now)
+            decided += 1
+        decided += self._fire(now)
+        decided += self._look_after_workers(now, caught_up=len(records) < self._batch)
+        decided += self._send(now)
+        if positions or self._outputs or any(p.batch.changes for p in self._owned.values()):
+            self._count_executions(now)
+            self._commit(positions)
+        self.last_step = self._clock()
+        self._show()
+        return decided
+
+    def _patience(self) -> float:
+        """Seconds that a poll may wait."""
+        timeout = WAITING if len(self._dispatcher.queues) else IDLE
+        due = self._timers.next_due()
+        if due is not None:
+            timeout = min(timeout, max(0.0, (due - self._now()) / 1000))
+        return timeout
+
+    def _take(self, partition: Partition, record: Inbound, now: Millis) -> None:
+        try:
+            message = m.decode(record.value or b"")
+        except m.UnknownMessage as error:
+            self._dead_letter(record, str(error), now)
+            return
+        self.metrics.messages.labels(type(message).__name__).inc()
+        if isinstance(message, m.FlowCommand):
+            self._at_gate(partition, message, record, now)
+        elif isinstance(message, m.AttemptEvent):
+            self._from_worker(partition, message, now)
+        elif isinstance(message, m.ExecutionCommand):
+            self._decide(partition, message, now)
+        else:
+            self._dead_letter(record, f"{type(message).__name__} is not for executors", now)
+
+    def _at_gate(self, partition: Partition, command: m.FlowCommand, record: Inbound, now: Millis) -> None:
+        try:
+            answer = gates.answer(partition.batch, command)
+        except Exception as error:
+            logger.exception("Flow command %s of %s failed", type(command).__name__, gates.uid(command))
+            self.metrics.errors.labels(type(command).__name__).inc()
+            self._dead_letter(record, str(error), now)
+            return
+        for reply in answer.commands:
+            self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, reply.execution_id, reply.to_bytes()))
+        self._outputs.extend(answer.records)
+
+    def _from_worker(self, partition: Partition, message: m.AttemptEvent, now: Millis) -> None:
+        """Results of another attempt or dispatch than the leased one are rejected."""
+        if not self._dispatcher.accepts(message):
+            self.metrics.rejected.labels(type(message).__name__).inc()
+            logger.info(
+                "%s of execution %s task run %s attempt %d dispatch %d is rejected: it is not the leased work",
+                type(message).__name__,
+                message.execution_id,
+                message.task_run_id,
+                message.attempt,
+                message.dispatch,
+            )
+            return
+        if isinstance(message, m.AttemptDeclined):
+            self._declined(partition, message, now)
+            return
+        if isinstance(message, m.AttemptEnded):
+            self._dispatcher.ended(partition, message)
+        self._decide(partition, message, now)
+
+    def _declined(self, partition: Partition, message: m.AttemptDeclined, now: Millis) -> None:
+        """Not started: elsewhere. Started and handed back by a draining worker: lost, as far as the engine knows."""
+        task_run = partition.batch.get(f"{execution_prefix(message.execution_id)}r/{message.task_run_id}")
+        running = task_run is not None and task_run.attempts and not task_run.attempts[-1].state.terminated
+        if running:
+            self._dispatcher.ended(partition, message)
+            lost = AttemptLost(message.execution_id, message.task_run_id, message.attempt, message.session)
+            self._decide(partition, lost, now)
+        else:
+            self._dispatcher.declined(partition, message, now)
+
+    def _decide(self, partition: Partition, message: Incoming, now: Millis) -> None:
+        self._touched.add(partition.number)
+        if self._skipped(partition, message):
+            return
+        try:
+            decision = decide(partition.batch, message, now, self._env)
+        except Exception as error:
+            name = type(message).__name__
+            logger.exception("%s of execution %s failed", name, message.execution_id)
+            self.metrics.errors.labels(name).inc()
+            decision = self._fail(partition, message, now, f"{type(error).__name__}: {error}")
+        if decision.rejection is not None:
+            self.metrics.rejected.labels(type(message).__name__).inc()
+            logger.debug(
+                "%s of execution %s is rejected: %s", type(message).__name__, message.execution_id, decision.rejection
+            )
+        self._carry_out(partition, message.execution_id, decision, now)
+
+    def _fail(self, partition: Partition, message: Incoming, now: Millis, error: str) -> Decision:
+        try:
+            return fail_execution(partition.batch, message.execution_id, now, self._env, error)
+        except Exception:
+            logger.exception("Execution %s could not even be failed", message.execution_id)
+            return Decision((), (), type(partition.batch)(partition.batch), None, error)
+
+    def _skipped(self, partition: Partition, message: Incoming) -> bool:
+        skips = self._skips
+        if not (skips.executions or skips.flows or skips.namespaces):
+            return False
+        execution: Execution | None = partition.batch.get(header_key(message.execution_id))
+        if message.execution_id in skips.executions:
+            return True
+        where = execution if execution is not None else message if isinstance(message, m.CreateExecution) else None
+        if where is None:
+            return False
+        names = {
+            where.flow_id,
+            f"{where.namespace}.{where.flow_id}",
+            f"{where.tenant}/{where.namespace}/{where.flow_id}",
+        }
+        return bool(names & skips.flows) or where.namespace in skips.namespaces
+
+    # -------------------------------------------------------------- what a decision brings
+
+    def _carry_out(self, partition: Partition, execution_id: str, decision: Decision, now: Millis) -> None:
+        before = len(self._outputs)
+        partition.batch.merge(decision.changes)
+        execution: Execution | None = partition.batch.get(header_key(execution_id))
+        plan = None
+        if execution is not None:
+            plan = self._env.flows(execution.tenant, execution.namespace, execution.flow_id, execution.flow_revision)
+        self._outputs.extend(
+            history.records(decision.events, partition.batch, plan, decision.command_id, partition.number)
+        )
+        for number, effect in enumerate(decision.effects):
+            self._effect(partition, execution_id, execution, effect, now, number)
+        if execution is None:
+            return
+        if len(self._outputs) > before:
+            self._uncounted[execution_id] = partition.number
+        moved = any(item.event.changes_execution for item in decision.events)
+        if moved:
+            self._counted[execution_id] = now
+            self._uncounted.pop(execution_id, None)
+            if execution.state.terminated:
+                self._counted.pop(execution_id, None)
+                self._expire_later(partition, execution, now)
+
+    def _effect(
+        self,
+        partition: Partition,
+        execution_id: str,
+        execution: Execution | None,
+        effect: f.Effect,
+        now: Millis,
+        number: int,
+    ) -> None:
+        match effect:
+            case f.Enqueue():
+                self._dispatcher.enqueue(partition, execution_id, effect, now)
+            case f.Withdraw(task_run_id):
+                self._outputs.extend(self._dispatcher.withdraw(partition, task_run_id, "kill"))
+            case f.Interrupt(task_run_id):
+                self._outputs.extend(self._dispatcher.interrupt(task_run_id))
+            case f.SetTimer(due, wake):
+                self._timers.set(partition, due, wake)
+            case f.Send(command):
+                key = gates.uid(command) if isinstance(command, m.FlowCommand) else command.execution_id
+                self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, key, command.to_bytes()))
+            case f.Log(level, text, task_run_id, task_id):
+                assert execution is not None
+                line = m.LogLine(
+                    id=derive_id(now, execution_id, execution.seq, number, text),
+                    tenant=execution.tenant,
+                    namespace=execution.namespace,
+                    flow_id=execution.flow_id,
+                    execution_id=execution_id,
+                    level=level,
+                    text=text,
+                    at=now,
+                    task_id=task_id,
+                    task_run_id=task_run_id,
+                    attempt=0 if task_run_id is not None else None,
+                    thread="executor",
+                    index=number,
+                )
+                self._outputs.append(Outbound(Topic.LOGS, execution_id, line.to_bytes()))
+
+    def _expire_later(self, partition: Partition, execution: Execution, now: Millis) -> None:
+        due = now + self._keep_ended
+        wake = m.WakeTimer(
+            execution_id=execution.id, command_id="expire", at=due, timer="expire", data={"seq": execution.seq}
+        )
+        self._timers.set(partition, due, wake)
+
+    def _count_executions(self, now: Millis) -> None:
+        """Emit the documents of running executions whose counts changed, at most once a second each."""
+        for execution_id, number in list(self._uncounted.items()):
+            partition = self._owned.get(number)
+            if partition is None:
+                del self._uncounted[execution_id]
+                continue
+            if now - self._counted.get(execution_id, 0) < COUNT_EVERY:
+                continue
+            del self._uncounted[execution_id]
+            execution: Execution | None = partition.batch.get(header_key(execution_id))
+            if execution is not None:
+                self._counted[execution_id] = now
+                self._outputs.append(history.refreshed(execution, partition.batch, now, number))
+
+    # -------------------------------------------------------------- time and workers
+
+    def _fire(self, now: Millis) -> int:
+        due = self._timers.due(now, self._owned, self._batch)
+        for partition, wake in due:
+            self._touched.add(partition.number)
+            if wake.timer == "expire":
+                self._expire(partition, wake, now)
+            else:
+                self._decide(partition, wake, now)
+        return len(due)
+
+    def _expire(self, partition: Partition, wake: m.WakeTimer, now: Millis) -> None:
+        """An ended execution leaves the executor, in bounded steps; one that was restarted since stays."""
+        execution: Execution | None = partition.batch.get(header_key(wake.execution_id))
+        if execution is None or not execution.state.terminated or execution.seq != (wake.data or {}).get("seq"):
+            return
+        keys: list[str] = []
+        for key, _ in partition.batch.scan(execution_prefix(wake.execution_id)):
+            if key != header_key(wake.execution_id):
+                keys.append(key)
+            if len(keys) >= EXPIRE_STEP:
+                self._timers.set(partition, now, wake)
+                break
+        else:
+            keys.append(header_key(wake.execution_id))
+        for key in keys:
+            partition.batch.put(key, None)
+
+    def _look_after_workers(self, now: Millis, *, caught_up: bool) -> int:
+        """Hear the heartbeats; take back what is lost, unless answers of workers may still wait to be read."""
+        _, gone = self._dispatcher.fleet.poll()
+        if not gone and self._clock() - self._checked_leases < self._lease_check:
+            return 0
+        self._checked_leases = self._clock()
+        if not caught_up:
+            return 0
+        lost = self._dispatcher.lost(gone)
+        for number, message in lost:
+            partition = self._owned.get(number)
+            if partition is None:
+                continue
+            lease = self._dispatcher.leases.end(partition, message.task_run_id)
+            if lease is None:
+                continue
+            logger.warning(
+                "Execution %s task run %s attempt %d: the lease of session %s is over",
+                message.execution_id,
+                message.task_run_id,
+                message.attempt,
+                message.session,
+            )
+            self.metrics.lost.inc()
+            self._outputs.append(stop_lost(lease))
+            self._decide(partition, message, now)
+        return len(lost)
+
+    def _send(self, now: Millis) -> int:
+        outputs, unplaceable = self._dispatcher.send(self._owned, now, self._batch)
+        self._outputs.extend(outputs)
+        for partition, message in unplaceable:
+            self._decide(partition, message, now)
+        return len(unplaceable)
+
+    # -------------------------------------------------------------- committing
+
+    def _commit(self, positions: dict[tuple[Topic, int], int]) -> None:
+        changed = [partition for partition in self._owned.values() if partition.batch.changes]
+        writes = {partition.number: partition.writes() for partition in changed}
+        touched = frozenset(self._touched | {number for number, write in writes.items() if write})
+        step = Step(positions, {number: write for number, write in writes.items() if write}, self._outputs, touched)
+        try:
+            with self.metrics.commit_seconds.time():
+                self._journal.commit(step)
+        except (Fenced, Aborted, JournalError) as error:
+            self.metrics.commits.labels(type(error).__name__).inc()
+            logger.warning("A step was not committed: %s: %s", type(error).__name__, error)
+            self._drop(self._owned.values())
+            return
+        except RecordTooLarge as error:
+            self.metrics.commits.labels("too_large").inc()
+            logger.exception("A record is too large: the step is dropped and its execution failed")
+            self._drop(self._owned.values())
+            self._too_large(step, error)
+            return
+        self.metrics.commits.labels("ok").inc()
+        for partition in changed:
+            partition.committed()
+
+    def _drop(self, partitions: Iterable[Partition]) -> None:
+        """Nothing of the batch was stored: what is in memory follows the state again."""
+        for partition in list(partitions):
+            partition.dropped()
+            self._timers.load(partition)
+            self._dispatcher.load(partition)
+        self._uncounted.clear()
+
+    def _too_large(self, step: Step, error: RecordTooLarge) -> None:
+        """Fail the execution whose record is above the hard limit; the batch's records come again after it."""
+        execution_id = execution_of(error.record)
+        if execution_id is None:
+            raise error
+        partition = self._owned.get(self._journal.partition_of(execution_id))
+        if partition is None:
+            raise error
+        self._outputs, self._touched = [], {partition.number}
+        decision = self._fail_decision(partition, execution_id, str(error))
+        self._carry_out(partition, execution_id, decision, self._now())
+        del step
+        self._commit({})
+
+    def _fail_decision(self, partition: Partition, execution_id: str, error: str) -> Decision:
+        return fail_execution(partition.batch, execution_id, self._now(), self._env, error)
+
+    def _dead_letter(self, record: Inbound, reason: str, now: Millis) -> None:
+        logger.error("Record %s/%d/%d cannot be handled: %s", record.topic, record.partition, record.offset, reason)
+        letter = m.DeadLetter(
+            origin=f"{record.topic}/{record.partition}/{record.offset}",
+            reason=reason,
+            at=now,
+            service="executor",
+            key=record.key,
+            value=base64.b64encode(record.value or b"").decode(),
+        )
+        self._outputs.append(Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()))
+
+    def _show(self) -> None:
+        metrics = self.metrics
+        metrics.waiting.set(len(self._dispatcher.queues))
+        metrics.leases.set(len(self._dispatcher.leases))
+        metrics.partitions.set(len(self._owned))
+        metrics.timers.set(len(self._timers))
+
+
+def execution_of(record: Outbound) -> str | None:
+    """The execution that a record is about."""
+    try:
+        message = m.decode(record.value or b"")
+    except m.UnknownMessage:
+        return None
+    return getattr(message, "execution_id", None)
