@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from shared.flows.catalog import Catalog
-from shared.flows.parser import parse_flow
+from shared.flows.stored import from_stored
 from shared.messages import FlowRejected, FlowStored, UnknownMessage, decode
 from shared.model.flow import Flow
 from shared.ports import Inbound, Tail
@@ -18,8 +16,6 @@ from shared.ports import Inbound, Tail
 FlowAnswer = FlowStored | FlowRejected
 """What a record of the topic may say."""
 
-PARSED: Final = 2_000
-"""Parsed flows that are kept: of 20 to 100 KiB each, at most some 100 MiB. The sources are always kept."""
 _BATCH: Final = 500
 
 
@@ -32,7 +28,6 @@ class FlowDirectory:
         self._catalog = catalog
         self._lock = threading.Lock()  #: over the dictionaries below
         self._revisions: dict[str, dict[int, FlowStored]] = {}
-        self._parsed: OrderedDict[tuple[str, int], Flow] = OrderedDict()
         self._listeners: list[Callable[[FlowAnswer], None]] = []
         self._reading = threading.Lock()  #: one reader of the tail at a time
         self._turn = threading.Condition()
@@ -90,7 +85,6 @@ class FlowDirectory:
                 known = revisions.get(message.revision)
                 if known is None or known.source != message.source or known.deleted != message.deleted:
                     revisions[message.revision] = message
-                    self._parsed.pop((uid, message.revision), None)
         elif not isinstance(message, FlowRejected):
             return
         for listener in self._listeners:
@@ -129,21 +123,7 @@ class FlowDirectory:
 
     def parsed(self, stored: FlowStored) -> Flow:
         """The flow of a stored revision. Raises FlowError."""
-        key = (f"{stored.tenant}/{stored.namespace}/{stored.flow_id}", stored.revision)
-        with self._lock:
-            flow = self._parsed.get(key)
-            if flow is not None and flow.source == stored.source and flow.deleted == stored.deleted:
-                self._parsed.move_to_end(key)
-                return flow
-        flow = parse_flow(stored.source, tenant=stored.tenant, revision=stored.revision, catalog=self._catalog)
-        if stored.deleted:
-            flow = replace(flow, deleted=True)
-        with self._lock:
-            self._parsed[key] = flow
-            self._parsed.move_to_end(key)
-            while len(self._parsed) > PARSED:
-                self._parsed.popitem(last=False)
-        return flow
+        return from_stored(stored, self._catalog)
 
     def revisions(self, tenant: str, namespace: str, flow_id: str) -> tuple[FlowStored, ...]:
         """Every revision, oldest first."""

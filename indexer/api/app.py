@@ -9,7 +9,20 @@ from typing import Final
 from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
-from indexer.api import errors, executions, flows, logs, operations, task_runs
+from indexer.api import (
+    bulk_actions,
+    errors,
+    evaluation,
+    execution_actions,
+    executions,
+    files,
+    flows,
+    logs,
+    namespaces,
+    operations,
+    task_runs,
+    webhooks,
+)
 from indexer.api.commands import Commands
 from indexer.api.operations import ApiCollector
 from indexer.api.outside import ServerOutside
@@ -63,7 +76,19 @@ def create_app(
     app.state.registry = registry or CollectorRegistry()
     app.state.registry.register(ApiCollector(services))
     api = APIRouter(prefix="/api/v1/{tenant}")
-    for module in (flows, task_runs, logs, executions):
+    # The first route that fits is taken: paths with fixed words come before those with parameters in their place.
+    for module in (
+        flows,
+        task_runs,
+        logs,
+        namespaces,
+        webhooks,
+        bulk_actions,
+        execution_actions,
+        files,
+        evaluation,
+        executions,
+    ):
         api.include_router(module.router)
     api.include_router(logs.metrics_router)
     app.include_router(api)

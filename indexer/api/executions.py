@@ -17,8 +17,8 @@ from indexer.api.errors import json_response, not_found
 from indexer.api.filters import OfFilters, OfPage, parse_labels, parse_moment
 from indexer.api.flows import known_flow
 from indexer.api.reading import Changes, blocking, now
-from indexer.api.shapes import flow_json
 from indexer.api.tenancy import OfTenant, Tenant
+from shared.flows.stored import flow_json
 from shared.model.document import JSON_OPTIONS, TERMINATED_NAMES, Kind
 from shared.model.identifier import new_id
 from shared.model.query import Page, Query
@@ -66,7 +66,7 @@ async def flow_of_execution_form(
     namespace: str, flow_id: str, tenant: OfTenant, revision: int | None = None
 ) -> Response:
     """A flow as a form to run it needs it."""
-    return json_response(flow_json(await known_flow(tenant, namespace, flow_id, revision), source=False))
+    return json_response(flow_json(await known_flow(tenant, namespace, flow_id, revision)))
 
 
 @router.get("/namespaces")
@@ -113,11 +113,11 @@ async def create_execution(
         return json_response(created(command))
     with Changes(tenant, command.execution_id) as changes:
         await tenant.services.commands.publish(command)
-        ended = await _until_ended(request, tenant, command.execution_id, changes)
+        ended = await until_ended(request, tenant, command.execution_id, changes)
     return json_response(ended or created(command))
 
 
-async def _until_ended(request: Request, tenant: Tenant, execution_id: str, changes: Changes) -> dict[str, Any] | None:
+async def until_ended(request: Request, tenant: Tenant, execution_id: str, changes: Changes) -> dict[str, Any] | None:
     """The execution once it has ended; None when the client went away before."""
     while True:
         recent = tenant.services.recent.execution(tenant.name, execution_id)
@@ -175,7 +175,7 @@ async def flow_of_execution(execution_id: str, tenant: OfTenant) -> Response:
     flow = tenant.flow(document["namespace"], document["flowId"], document["flowRevision"])
     if flow is None:
         raise not_found(f"flow {document['namespace']}.{document['flowId']} revision {document['flowRevision']}")
-    return json_response(flow_json(flow, source=False))
+    return json_response(flow_json(flow))
 
 
 @router.get("/{execution_id}/follow")

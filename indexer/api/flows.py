@@ -13,11 +13,12 @@ from fastapi import Query as Parameter
 from indexer.api.errors import ApiError, json_response, not_found, refused
 from indexer.api.filters import OfPage, parse_labels
 from indexer.api.reading import blocking, now
-from indexer.api.shapes import broken_flow_json, flow_json
+from indexer.api.shapes import broken_flow_json
 from indexer.api.tenancy import OfTenant, Tenant
 from indexer.recent import Answer, Rejected
 from shared.flows.parser import parse_flow
 from shared.flows.problem import FlowError
+from shared.flows.stored import flow_json
 from shared.messages import DeleteFlow, FlowStored, PutFlow
 from shared.model.flow import Flow
 from shared.model.identifier import new_id

@@ -1,4 +1,4 @@
-"""Shapes: flows, log lines and metrics as Kestra's API shows them. Others: shared/model/document.py."""
+"""Shapes: log lines and metrics as Kestra's API shows them, and flows that can no longer be read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shared.messages import FlowStored
-from shared.model.flow import Flow
-
-_SERVERS: Final = frozenset(("tenantId", "revision", "deleted", "source", "updated", "disabled", "labels"))
-"""Properties of a flow's text that the server's own take the place of."""
 
 _LOG_FIELDS: Final = (
     "namespace",
@@ -24,24 +20,6 @@ _LOG_FIELDS: Final = (
     "thread",
     "message",
 )
-
-
-def flow_json(flow: Flow, *, source: bool = True) -> dict[str, Any]:
-    """A flow in the shape of Kestra's API: as it was written, with what the server knows."""
-    answer: dict[str, Any] = {
-        "id": flow.id,
-        "namespace": flow.namespace,
-        "tenantId": flow.tenant,
-        "revision": flow.revision,
-        **{key: value for key, value in flow.raw.items() if key not in _SERVERS},
-        "disabled": flow.disabled,
-        "deleted": flow.deleted,
-    }
-    if flow.labels:
-        answer["labels"] = [{"key": key, "value": value} for key, value in flow.labels]
-    if source:
-        answer["source"] = flow.source
-    return answer
 
 
 def broken_flow_json(stored: FlowStored, problem: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi import Depends, Path, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexer.api.errors import not_found, refused
+from indexer.api.key_values import KeyValues
 from indexer.api.services import Services
 from indexer.recent import Snapshot
 from shared.flow_directory import FlowDirectory
@@ -25,23 +26,8 @@ DEFAULT_TENANT: Final = "main"
 """The tenant of paths that name none, as in Kestra's open edition."""
 
 RESOURCES: Final = frozenset(
-    [
-        "flows",
-        "executions",
-        "taskruns",
-        "logs",
-        "metrics",
-        "namespaces",
-        "triggers",
-        "stats",
-        "plugins",
-        "templates",
-        "configs",
-        "usages",
-        "dashboards",
-        "blueprints",
-        "basicAuth",
-    ]
+    {"flows", "executions", "taskruns", "logs", "metrics", "namespaces", "triggers", "stats", "plugins", "templates"}
+    | {"configs", "usages", "dashboards", "blueprints", "basicAuth"}
 )
 """First segments of Kestra's paths: `/api/v1/flows` has no tenant, so none of them can be a tenant's name."""
 
@@ -149,6 +135,18 @@ class Tenant:
             return self.services.blobs.size(self._own(uri))
         except FileNotFoundError as error:
             raise not_found(f"file {uri}") from error
+
+    def list_files(self, folder: str) -> Iterator[str]:
+        """URIs of the files below a folder."""
+        return self.services.blobs.list(f"{self.name}/{_safe(folder.strip('/'))}/")
+
+    def delete_files(self, path: str) -> int:
+        """Delete a file, or everything below a folder; how many files that were."""
+        return self.services.blobs.delete(f"{self.name}/{_safe(path.strip('/'))}")
+
+    def key_values(self, namespace: str) -> KeyValues:
+        """The key values of a namespace."""
+        return KeyValues(self.services.blobs, self.name, namespace)
 
     def _own(self, uri: str) -> str:
         """The URI below the tenant's root: one that doesn't begin there is taken to be relative to it."""
