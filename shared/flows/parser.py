@@ -8,7 +8,7 @@ from typing import Any, Final
 from shared.flows import rules
 from shared.flows.catalog import Catalog
 from shared.flows.defaults import apply_defaults, read_defaults
-from shared.flows.document import Sequence, Table, plain, read_document
+from shared.flows.document import Node, Scalar, Sequence, Table, plain, read_document
 from shared.flows.parts import read_concurrency, read_inputs, read_outputs, read_retry, read_slas, read_worker_group
 from shared.flows.plugins import installed_catalog
 from shared.flows.problem import START, FlowError, Problem, Report
@@ -120,5 +120,17 @@ def _is_empty(flow: Table) -> bool:
 
 
 def _raw(tree: Table) -> dict[str, Any]:
-    found = plain(tree)
-    return found if isinstance(found, dict) else {}
+    return {key: _as_written(node) for key, node in tree.entries.items()}
+
+
+def _as_written(node: Node) -> Any:
+    """The plain value, but the id of a task, trigger, input and the like is a text where it looks like a number too."""
+    if isinstance(node, Sequence):
+        return [_as_written(item) for item in node.items]
+    if isinstance(node, Table):
+        found = {key: _as_written(value) for key, value in node.entries.items()}
+        identifier = node.get("id")
+        if "type" in found and isinstance(identifier, Scalar):
+            found["id"] = identifier.text
+        return found
+    return plain(node)

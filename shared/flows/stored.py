@@ -14,8 +14,8 @@ from shared.messages import FlowStored
 from shared.model.flow import Flow
 from shared.model.moment import Millis
 
-_SERVERS: Final = frozenset(("revision", "tenantId", "deleted", "source", "updated"))
-"""Written in a flow's text they mean nothing: the server knows."""
+_SERVERS: Final = frozenset(("id", "namespace", "revision", "tenantId", "deleted", "source", "updated"))
+"""What the answer has from the server, not from the flow's text."""
 
 PARSED: Final = 512
 """Parsed revisions kept by `from_stored`; a small flow is about 20 KiB, parsing it takes about 1 ms."""

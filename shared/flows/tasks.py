@@ -7,7 +7,7 @@ from typing import Any, Final
 from croniter import croniter
 
 from shared.flows.catalog import Catalog, Kind, Property, Role, TypeSpec, UnknownTypeError
-from shared.flows.document import Node, Scalar, Sequence, Table, is_null, plain
+from shared.flows.document import Node, Scalar, Sequence, Table, plain
 from shared.flows.parts import Placed, read_inputs, read_retry, read_worker_group
 from shared.flows.rules import check_inputs
 from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER
@@ -35,8 +35,6 @@ class TaskReader:
         """One task with everything below it."""
         table = self.values.table(node, path, "a task")
         if table is None:
-            if is_null(node):
-                self.values.report.add(node.mark, path, "must not be null")
             return None
         identifier = self.values.identifier(table, "id", path, SLUG)
         spec = self._spec(table, path, Role.TASK)

@@ -106,11 +106,15 @@ class Values:
         return None
 
     def items(self, node: Node | None, path: str, what: str = "a list") -> tuple[tuple[Node, str], ...]:
-        """The items of a list with the path of each; nothing for null."""
+        """The items of a list with the path of each; nothing for null. An item that is null is told and left out."""
         if node is None or is_null(node):
             return ()
         if isinstance(node, Sequence):
-            return tuple((item, f"{path}[{index}]") for index, item in enumerate(node.items))
+            found = tuple((item, f"{path}[{index}]") for index, item in enumerate(node.items))
+            for item, below in found:
+                if is_null(item):
+                    self.report.add(item.mark, below, "must not be null")
+            return tuple((item, below) for item, below in found if not is_null(item))
         self.expected(node, path, what)
         return ()
 
@@ -209,7 +213,9 @@ class Values:
                 found = self.table(node, path)
                 return None if found is None else plain(found)
             case Kind.LIST:
-                return [plain(item) for item, _ in self.items(node, path)]
+                if not isinstance(node, Sequence):
+                    self.expected(node, path, "a list")
+                return plain(node)
             case Kind.STRINGS:
                 return self._strings(node, prop, path)
             case Kind.LABELS:

@@ -5,29 +5,29 @@ from __future__ import annotations
 from typing import Final
 
 from shared.flows.catalog import Kind, Nature
-from shared.flows.types.terms import ERRORS, SPLIT, fixed, flag, flowable, plain, required, task
+from shared.flows.types.terms import ERRORS, SPLIT, fixed, flowable, plain, required, switch, task
 
 SUBFLOW: Final = (
     required("namespace"),
     required("flowId"),
     fixed("revision", Kind.INTEGER, minimum=1),
     plain("inputs", Kind.MAP),
-    flag("wait", True),
-    flag("transmitFailed", True),
+    switch("wait", True),
+    switch("transmitFailed", True),
     plain("labels", Kind.LABELS),
-    flag("inheritLabels", False),
+    switch("inheritLabels", False),
     plain("scheduleDate"),
     plain("restartBehavior", values=("RETRY_FAILED", "NEW_EXECUTION"), default="RETRY_FAILED"),  # later
 )
 _LOOP: Final = (
     required("condition"),
     required("tasks", Kind.TASKS),
-    flag("failOnMaxReached", False),
+    switch("failOnMaxReached", False),
     plain(
         "checkFrequency",
         Kind.OBJECT,
         fields=(
-            plain("maxIterations", Kind.INTEGER, default=100),
+            fixed("maxIterations", Kind.INTEGER, default=100),
             plain("maxDuration", Kind.DURATION, default="PT1H"),
             plain("interval", Kind.DURATION, default="PT1S"),
         ),
@@ -113,7 +113,7 @@ FLOWABLES: Final = (
         "flow.Pause",
         plain("delay", Kind.DURATION),
         plain("pauseDuration", Kind.DURATION),  # later: the new name of delay
-        plain("behavior", values=("RESUME", "WARN", "CANCEL", "FAIL"), default="RESUME"),  # later
+        fixed("behavior", Kind.STRING, values=("RESUME", "WARN", "CANCEL", "FAIL"), default="RESUME"),  # later
         plain("onResume", Kind.INPUTS),
         plain("onPause", Kind.TASK),  # later
         plain("tasks", Kind.TASKS),

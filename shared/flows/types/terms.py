@@ -33,6 +33,11 @@ def flag(name: str, default: bool, **rest: Any) -> Property:
     return Property(name, Kind.BOOLEAN, default=default, **rest)
 
 
+def switch(name: str, default: bool) -> Property:
+    """A boolean that takes no template."""
+    return Property(name, Kind.BOOLEAN, default=default, dynamic=False)
+
+
 COMMON_TASK: Final = (
     required("id"),
     required("type"),

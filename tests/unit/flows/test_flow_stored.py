@@ -31,6 +31,17 @@ def test_a_stored_flow_comes_back_equal():
     assert from_stored(stored) is from_stored(stored)
 
 
+def test_ids_in_json_are_texts():
+    """An id that looks like a number is a text, a user's value stays a number."""
+    source = (
+        "id: 1\nnamespace: acme\nvariables: {id: 5}\ntasks: [{id: 017, type: io.kestra.plugin.core.debug.Return}]\n"
+    )
+
+    answer = flow_json(parse_flow(source))
+
+    assert (answer["id"], answer["variables"], answer["tasks"][0]["id"]) == ("1", {"id": 5}, "017")
+
+
 def test_json_of_a_flow():
     """The API's form: what was written, labels as a list, inputs with id, type and required, the server's revision."""
     answer = flow_json(parse_flow(SOURCE, revision=3))
