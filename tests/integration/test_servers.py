@@ -55,6 +55,20 @@ def test_the_node_makes_no_index_by_itself(elasticsearch: str, prefix: str) -> N
     assert answer.json()["error"]["type"] == "index_not_found_exception"
 
 
+def test_the_node_finds_what_it_was_given(elasticsearch: str, prefix: str) -> None:
+    """An index made by a template takes a document and finds it by a word of its text."""
+    with httpx.Client(base_url=elasticsearch, timeout=30) as client:
+        mappings = {"dynamic": "strict", "properties": {"message": {"type": "text"}}}
+        template = {"index_patterns": [f"{prefix}*"], "template": {"mappings": mappings}}
+        client.put(f"/_index_template/{prefix}logs", json=template).raise_for_status()
+        client.put(f"/{prefix}logs").raise_for_status()
+        client.put(f"/{prefix}logs/_doc/1?refresh=true", json={"message": "Hello, world"}).raise_for_status()
+
+        found = client.get(f"/{prefix}logs/_search", params={"q": "message:hello"}).json()
+
+    assert [hit["_id"] for hit in found["hits"]["hits"]] == ["1"]
+
+
 def test_the_node_is_of_the_pinned_version(elasticsearch: str) -> None:
     """The node is of the version that the module names."""
     assert httpx.get(elasticsearch, timeout=30).json()["version"]["number"] == elasticsearch_module.VERSION
