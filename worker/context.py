@@ -122,6 +122,11 @@ class Context:
         )
 
     @property
+    def command(self) -> RunTaskRun:
+        """The command as it came, for the built-in tasks."""
+        return self._attempt.command
+
+    @property
     def services(self) -> Services:
         """The worker's ports and settings, for the built-in tasks."""
         return self._services

@@ -13,6 +13,7 @@ from shared.messages import Heartbeat
 from shared.ports import Outbound, Topic
 from worker import gauges
 from worker.pool import Pool
+from worker.runner import Runner
 from worker.services import Services
 from worker.session import Session
 
@@ -36,11 +37,12 @@ def _version() -> str:
 class Pulse:
     """Sends the heartbeats of the current session from a thread of its own."""
 
-    def __init__(self, services: Services, pool: Pool, name: str) -> None:
+    def __init__(self, services: Services, pool: Pool, runner: Runner, name: str) -> None:
         """The thread begins with `start`; nothing is sent before `begin`."""
         self._services = services
         self._settings = services.settings.worker
         self._pool = pool
+        self._runner = runner
         self._session: Session | None = None
         self._state = "RUNNING"
         self._ended: Session | None = None
@@ -117,6 +119,8 @@ class Pulse:
         position, sent = session.position, session.sent
         held = [] if session.ended else session.held()
         gauges.RUNNING.set(self._pool.busy)
+        abandoned = self._runner.abandoned
+        gauges.ABANDONED.set(abandoned)
         free = self._pool.free if state == "RUNNING" else 0
         beat = Heartbeat(
             session=session.id,
@@ -124,7 +128,7 @@ class Pulse:
             at=self._services.clock(),
             state=state,
             group=self._settings.group,
-            slots=session.slots,
+            slots=session.slots - abandoned,
             free=free,
             inbox=session.address.partition,
             position=position,

@@ -30,6 +30,7 @@ class Entry:
 
     key: str
     value: Any
+    created: Millis
     updated: Millis
     expires: Millis | None = None
 
@@ -91,7 +92,8 @@ class BlobKvStore:
                 data = orjson.loads(file.read())
         except FileNotFoundError:
             return None
-        entry = Entry(key, data["value"], data["updated"], data.get("expires"))
+        updated = data["updated"]
+        entry = Entry(key, data["value"], data.get("created", updated), updated, data.get("expires"))
         return None if entry.expires is not None and entry.expires <= self._clock() else entry
 
     def put(
@@ -108,12 +110,15 @@ class BlobKvStore:
             raise KeyValueError(
                 f"Key '{key}' must start with a letter or digit and have only letters, digits, `.`, `_` and `-`"
             )
-        if not overwrite and self.get(tenant, namespace, key) is not None:
+        known = self.get(tenant, namespace, key)
+        if not overwrite and known is not None:
             raise KeyValueError(
                 f"Cannot set value for key '{key}'. Key already exists and `overwrite` is set to `false`."
             )
         now = self._clock()
-        data = {"value": value, "updated": now, **({} if ttl is None else {"expires": now + ttl})}
+        data = {"value": value, "updated": now, "created": now if known is None else known.created}
+        if ttl is not None:
+            data["expires"] = now + ttl
         text = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS)
         self._blobs.put(self._path(tenant, namespace, key), io.BytesIO(text))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -58,6 +59,13 @@ class Runner:
         self._reporter = reporter
         self._deadlines = deadlines
         self._clock = services.clock
+        self._abandoned: set[Attempt] = set()
+        self._lock = threading.Lock()
+
+    @property
+    def abandoned(self) -> int:
+        """Slots that tasks take which were given up and don't end."""
+        return len(self._abandoned)
 
     def is_brief(self, task_type: object) -> bool:
         """Whether the type only computes."""
@@ -170,7 +178,8 @@ class Runner:
             outcome, record = self._within_limits(attempt, context, outcome, started_at)
         if not attempt.settle():
             gauges.LATE.inc()
-            gauges.ABANDONED.dec()
+            with self._lock:
+                self._abandoned.discard(attempt)
             _log.warning("%s ended %s after it was given up; its result is dropped", attempt, outcome.state)
         elif record is None:
             attempt.session.release(attempt.key)
@@ -213,9 +222,10 @@ class Runner:
     def abandon(self, attempt: Attempt) -> None:
         """Report an attempt that doesn't stop. Its slot stays taken until it really ends."""
         reason = attempt.interruption
-        if reason is None or not attempt.settle():
-            return
-        gauges.ABANDONED.inc()
+        with self._lock:  # so that an end at this moment finds the attempt among the abandoned
+            if reason is None or not attempt.settle():
+                return
+            self._abandoned.add(attempt)
         _log.warning("%s does not stop (%s) and is given up", attempt, reason)
         self._report_interrupted(attempt, reason)
 

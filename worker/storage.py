@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import orjson
 
@@ -58,14 +58,14 @@ def uri_of(path: str) -> str:
 
 
 def checked(uri: str, tenant: str) -> str:
-    """The URI, if it is one of the tenant's. Raises StorageError."""
-    parts = urlsplit(uri)
-    path = unquote(parts.path)
-    if parts.scheme != SCHEME or not path.startswith("/"):
+    """The URI within the tenant: one that doesn't begin with its name is taken to be relative to it.
+
+    Raises StorageError for one that isn't of the internal storage or leaves its folder.
+    """
+    path = uri.removeprefix(f"{PROTOCOL}/")
+    if path == uri or ".." in unquote(path).split("/"):
         raise StorageError(f"'{uri}' is no URI of the internal storage; these begin with {PROTOCOL}/")
-    if ".." in path.split("/") or path.split("/", 2)[1] != tenant:
-        raise StorageError(f"'{uri}' is no file of this tenant")
-    return uri
+    return uri if path.startswith(f"{tenant}/") else uri_of(f"{tenant}/{path}")
 
 
 class Files:
@@ -110,7 +110,7 @@ class Files:
 
     def delete(self, uri: str) -> bool:
         """Take a file away; False when it wasn't there. Raises StorageError."""
-        path = urlsplit(checked(uri, self._command.tenant)).path.lstrip("/")
+        path = checked(uri, self._command.tenant).removeprefix(f"{PROTOCOL}/")
         return self._blobs.delete(path) > 0
 
 

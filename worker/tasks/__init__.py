@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.task import Task
-from worker.tasks import debug, execution, flow, kv, log, output, state, storage
+from worker.tasks import debug, execution, flow, http, items, kv, log, output, state, storage
 
 
 def core_tasks() -> tuple[type[Task], ...]:
@@ -12,6 +12,8 @@ def core_tasks() -> tuple[type[Task], ...]:
         *debug.TASKS,
         *execution.TASKS,
         *flow.TASKS,
+        *http.TASKS,
+        *items.TASKS,
         *kv.TASKS,
         *log.TASKS,
         *output.TASKS,

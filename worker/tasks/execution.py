@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import orjson
+
 from shared.expressions.renderer import truthy
 from shared.messages import ResumeExecution
 from shared.ports import Outbound, Topic
 from worker.context import Context
 from worker.properties import Raw
-from worker.task import Task, TaskError
+from worker.task import Result, Task, TaskError
 
 
 @dataclass(frozen=True)
@@ -72,4 +74,45 @@ class Resume(Task):
         context.services.events.publish([Outbound(Topic.EXECUTION_COMMANDS, self.execution_id, command.to_bytes())])
 
 
-TASKS: Final = (Fail, Assert, Resume)
+@dataclass(frozen=True)
+class Labels(Task):
+    """Sets labels of the execution; the executor does it with the attempt's end."""
+
+    type = "io.kestra.plugin.core.execution.Labels"
+    aliases = ("io.kestra.core.tasks.executions.Labels",)
+    brief = True
+
+    labels: Raw[Any]
+
+    def run(self, context: Context) -> Result:
+        return Result(attributes={"labels": self._pairs(context)})
+
+    def _pairs(self, context: Context) -> dict[str, str]:
+        """A map, a list of `{key, value}`, or a template of the JSON of either."""
+        labels = self.labels
+        if isinstance(labels, str):
+            text = context.render(labels) or ""
+            try:
+                labels = orjson.loads(text)
+            except orjson.JSONDecodeError:
+                raise TaskError(f"property `labels`: expected the JSON of labels, found '{text[:200]}'") from None
+        else:
+            labels = context.render_value(labels)
+        if isinstance(labels, list):
+            if not all(isinstance(label, dict) and label.keys() >= {"key", "value"} for label in labels):
+                raise TaskError("property `labels`: each label of a list needs `key` and `value`")
+            labels = {label["key"]: label["value"] for label in labels}
+        if not isinstance(labels, dict):
+            raise TaskError(f"property `labels`: expected a map or a list, found '{labels}'")
+        return {str(key): _label(key, value) for key, value in labels.items()}
+
+
+def _label(key: object, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, (str, int, float)):
+        raise TaskError(f"property `labels`: the value of '{key}' must be a text, a number or a boolean")
+    return str(value)
+
+
+TASKS: Final = (Fail, Assert, Resume, Labels)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import io
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Self
 
+from shared.adapters.files import DirectoryBlobStore
 from shared.messages import (
     AttemptEnded,
     AttemptEvent,
@@ -164,35 +166,6 @@ class MemoryInbox:
         return None
 
 
-class MemoryBlobs:
-    """A blob store: a dictionary by URI."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-
-    def put(self, path: str, content: BinaryIO) -> str:
-        uri = f"kestra:///{path}"
-        self.files[uri] = content.read()
-        return uri
-
-    def open(self, uri: str) -> BinaryIO:
-        if uri not in self.files:
-            raise FileNotFoundError(f"File not found: {uri}")
-        return io.BytesIO(self.files[uri])
-
-    def size(self, uri: str) -> int:
-        return len(self.open(uri).read())
-
-    def delete(self, prefix: str) -> int:
-        found = [uri for uri in self.files if uri.startswith(f"kestra:///{prefix}")]
-        for uri in found:
-            del self.files[uri]
-        return len(found)
-
-    def list(self, prefix: str) -> Iterator[str]:
-        yield from [uri for uri in self.files if uri.startswith(f"kestra:///{prefix}")]
-
-
 class Bench:
     """A worker on a bench: its ports in memory, its loop in a thread, ended with the `with` block."""
 
@@ -200,14 +173,15 @@ class Bench:
         """`settings`: sections by name; of `worker` the heartbeat is quick unless told otherwise."""
         self.log = log or MemoryLog()
         self.inbox = MemoryInbox()
-        self.blobs = MemoryBlobs()
+        self._folder = tempfile.TemporaryDirectory(prefix="runyard-test-")
+        self.blobs = DirectoryBlobStore(Path(self._folder.name))
         worker = {"concurrency": 4, "heartbeat": 0.05, "grace": 10.0, "start_within": 5.0, **settings.pop("worker", {})}
         self.settings = Settings(worker=worker, **settings)
         self.tasks = tasks or TaskCatalog(core_tasks())
         self.worker = Worker(self.inbox, self.log, self.blobs, self.settings, self.tasks)
         self._thread = threading.Thread(target=self.worker.run, name="bench")
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Self:
         self._thread.start()
         until(lambda: self.inbox.sessions, "a session")
         return self
@@ -218,6 +192,7 @@ class Bench:
         self.worker.stop()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "the worker did not end"
+        self._folder.cleanup()
 
     @property
     def session(self) -> str:
