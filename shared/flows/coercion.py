@@ -46,6 +46,19 @@ def coerce(value: Any, kind: str, item_type: str | None = None) -> Any:
         raise ValueError(f"Expected `{kind}` but received `{received}` with errors:\n```\n{error}\n```") from error
 
 
+def _bounded(value: Any, levels: int = document.MAX_DEPTH) -> Any:
+    """The value, unless it is nested deeper than messages can carry."""
+    if levels == 0:
+        raise ValueError(f"a value must not have more than {document.MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        for item in value.values():
+            _bounded(item, levels - 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _bounded(item, levels - 1)
+    return value
+
+
 def coerce_input(item: Input, value: Any) -> Any:
     """The value as the input wants it. Raises ValueError."""
     item_type = item.properties.get("itemType")
@@ -142,12 +155,23 @@ def _file(value: Any) -> str:
     return text
 
 
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _loads(text: str) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as error:
+        raise ValueError("the JSON is nested too deep") from error
+
+
 def _json(value: Any) -> Any:
-    return json.loads(value) if isinstance(value, str) else value
+    return _bounded(_loads(value) if isinstance(value, str) else value)
 
 
 def _yaml(value: Any) -> Any:
-    return document.read_value(value) if isinstance(value, str) else value
+    return _bounded(document.read_value(value) if isinstance(value, str) else value)
 
 
 def _uri(value: Any) -> str:
@@ -159,7 +183,7 @@ def _uri(value: Any) -> str:
 
 def _array(value: Any, item_type: str | None) -> list[Any]:
     try:
-        items = json.loads(value) if isinstance(value, str) else value
+        items = _bounded(_loads(value) if isinstance(value, str) else value)
     except ValueError as error:
         raise ValueError(f"Expected `ARRAY` but received `{shown(value)}` with errors:\n```\n{error}\n```") from error
     if not isinstance(items, list | tuple):

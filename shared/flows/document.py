@@ -16,12 +16,12 @@ import yaml
 
 from shared.flows.problem import START, Mark, Report
 
-_PLAIN: Final = "!plain"
 _INTEGER: Final = re.compile(r"[-+]?[0-9][0-9_]*\Z")
 _RADIX: Final = re.compile(r"([-+]?)(0x[0-9a-fA-F_]+|0b[01_]+|0o[0-7_]+)\Z")
 _FLOAT: Final = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*|[0-9][0-9_]*(?=[eE]))([eE][-+]?[0-9]+)?\Z")
 _NULLS: Final = frozenset(("", "~", "null", "Null", "NULL"))
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_TEXT_TAG: Final = "tag:yaml.org,2002:str"
 _KNOWN_TAGS: Final = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "seq", "map")
 )
@@ -29,6 +29,9 @@ _KNOWN_TAGS: Final = frozenset(
 MAX_NODES: Final = 200_000
 """Nodes of one document, aliases counted each time: a few anchors of anchors ("billion laughs") would fill the memory.
 Far above any flow that people write (Kestra's largest test flow has about 2,000)."""
+MAX_DEPTH: Final = 100
+"""Lists and mappings within each other. Tasks take two levels each: 48 flowables deep. What is deeper would meet limits
+later and less clearly: Python's stack, and 254 levels of JSON in messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,111 +100,182 @@ def describe(node: Node) -> str:
     return f'the text "{shown}"' if isinstance(node.value, str) else f"the number {shown}"
 
 
-class _Loader(yaml.CSafeLoader):
-    """Composes nodes only; the resolver marks every scalar written without quotes and tag as `!plain`."""
-
-
-_Loader.yaml_implicit_resolvers = {None: [(_PLAIN, re.compile(""))]}
-
-
 def read_document(source: str, report: Report) -> Node | None:
-    """The document's tree, or None when it is not YAML (the report says why)."""
+    """The document's tree, or None when it is not one YAML document (the report says why)."""
     try:
-        documents = list(yaml.compose_all(source, Loader=_Loader))
+        documents = _Composer(source, report).documents()
     except yaml.MarkedYAMLError as error:
-        mark = _mark(error.problem_mark or error.context_mark)
         context = f" ({error.context})" if error.context else ""
+        mark = _mark(error.problem_mark or error.context_mark)
         report.add(mark, "", f"Illegal flow source: not valid YAML: {error.problem}{context}")
         return None
     except (yaml.YAMLError, ValueError) as error:
         report.add(START, "", f"Illegal flow source: not valid YAML: {error}")
         return None
-    if not documents or documents[0] is None:
+    if report.problems and not documents:
+        return None
+    if not documents or (len(documents) == 1 and is_null(documents[0])):
         report.add(START, "", "must not be empty: expected a flow, found an empty text")
         return None
     if len(documents) > 1:
-        report.add(
-            _mark(documents[1].start_mark), "", "Illegal flow source: expected one document, found another after `---`"
-        )
-    return _Builder(report).build(documents[0], "")
+        report.add(documents[1].mark, "", "Illegal flow source: expected one document, found another after `---`")
+    return documents[0]
 
 
 def read_value(source: str) -> Any:
     """Any YAML text as JSON-like values (a YAML input). Raises ValueError."""
     report = Report()
     try:
-        documents = list(yaml.compose_all(source, Loader=_Loader))
+        documents = _Composer(source, report).documents()
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
-    node = _Builder(report).build(documents[0], "") if documents else None
     if report.problems:
         raise ValueError("; ".join(problem.message for problem in report.problems))
-    return None if node is None else plain(node)
+    return plain(documents[0]) if documents else None
 
 
 def _mark(mark: Any) -> Mark:
     return START if mark is None else Mark(mark.line + 1, mark.column + 1)
 
 
-class _Builder:
-    """Makes the tree of PyYAML's nodes; bounded against aliases that expand without end."""
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping whose end has not come yet."""
 
-    def __init__(self, report: Report) -> None:
+    mark: Mark
+    path: str
+    anchor: str | None
+    is_table: bool
+    items: list[Node]
+    entries: dict[str, Node]
+    keys: dict[str, Mark]
+    key: str | None = None  #: of the value that comes next; None: a key comes next
+    ignored: bool = False  #: that value is dropped: its key was refused
+    size: int = 1
+    depth: int = 1
+
+    def next_path(self) -> str:
+        if not self.is_table:
+            return f"{self.path}[{len(self.items)}]"
+        if self.key is None:
+            return self.path
+        return f"{self.path}.{self.key}" if self.path else self.key
+
+
+class _Composer:
+    """Makes trees of PyYAML's events, without recursion: PyYAML's own composing of a deep text can end the process.
+
+    An alias shares the tree of its anchor, whose nodes count again. Raises yaml.YAMLError.
+    """
+
+    def __init__(self, source: str, report: Report) -> None:
+        self._events = yaml.parse(source, Loader=yaml.CSafeLoader)
         self._report = report
-        self._count = 0
-        self._open: set[int] = set()
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, tuple[Node, int, int]] = {}  # with its size and depth
+        self._count = 0  #: nodes so far
+        self._deepest = 0  #: most levels so far
+        self._documents: list[Node] = []
 
-    def build(self, node: yaml.Node, path: str) -> Node:
+    def documents(self) -> list[Node]:
+        """Every document of the text. Ends early, with a problem, where there is too much."""
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._anchors.clear()
+            elif isinstance(event, yaml.AliasEvent):
+                self._alias(event)
+            elif isinstance(event, yaml.ScalarEvent):
+                self._scalar(event)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._start(event)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                self._end()
+            if self._deepest > MAX_DEPTH or self._count > MAX_NODES:
+                limit = f"{MAX_DEPTH} levels" if self._deepest > MAX_DEPTH else f"{MAX_NODES} nodes, aliases counted"
+                self._report.add(_mark(event.start_mark), self._path(), f"a flow must not have more than {limit}")
+                return []
+        return self._documents
+
+    def _path(self) -> str:
+        return self._stack[-1].next_path() if self._stack else ""
+
+    def _start(self, event: yaml.CollectionStartEvent) -> None:
         self._count += 1
-        mark = _mark(node.start_mark)
-        if self._count == MAX_NODES:  # told once; what comes after is not built
-            self._report.add(mark, path, f"aliases make more than {MAX_NODES} nodes of this document")
-        if self._count >= MAX_NODES:
-            return Scalar(mark, None, "")
-        if isinstance(node, yaml.ScalarNode):
-            return self._scalar(node, mark, path)
-        if id(node) in self._open:
-            self._report.add(mark, path, "an alias must not contain itself")
-            return Scalar(mark, None, "")
-        self._open.add(id(node))
-        try:
-            if isinstance(node, yaml.SequenceNode):
-                items = (self.build(item, f"{path}[{index}]") for index, item in enumerate(node.value))
-                return Sequence(mark, tuple(items))
-            return self._table(node, mark, path)
-        finally:
-            self._open.discard(id(node))
+        mark = _mark(event.start_mark)
+        is_table = isinstance(event, yaml.MappingStartEvent)
+        opened = _Open(mark, self._path(), event.anchor, is_table, [], {}, {})
+        if event.tag is not None and event.tag not in _KNOWN_TAGS:
+            self._report.add(mark, opened.path, f"unknown YAML tag {event.tag}")
+        self._stack.append(opened)
+        self._deepest = max(self._deepest, len(self._stack))
 
-    def _table(self, node: yaml.Node, mark: Mark, path: str) -> Table:
-        entries: dict[str, Node] = {}
-        keys: dict[str, Mark] = {}
-        for key_node, value_node in node.value:
-            key_mark = _mark(key_node.start_mark)
-            if not isinstance(key_node, yaml.ScalarNode):
-                self._report.add(key_mark, path, "a key must be a text, found a list or a mapping")
-                continue
-            key = key_node.value
-            below = f"{path}.{key}" if path else key
-            if key in entries:
-                first = keys[key]
-                self._report.add(key_mark, below, f'Duplicate field "{key}", first written in line {first.line}')
-                continue
-            keys[key] = key_mark
-            entries[key] = self.build(value_node, below)
-        return Table(mark, entries, keys)
+    def _end(self) -> None:
+        closed = self._stack.pop()
+        node: Node
+        if closed.is_table:
+            node = Table(closed.mark, closed.entries, closed.keys)
+        else:
+            node = Sequence(closed.mark, tuple(closed.items))
+        if closed.anchor is not None:
+            self._anchors[closed.anchor] = (node, closed.size, closed.depth)
+        self._put(node, closed.size, closed.depth)
 
-    def _scalar(self, node: yaml.ScalarNode, mark: Mark, path: str) -> Scalar:
-        text = str(node.value)
-        if node.tag == _PLAIN:
-            return Scalar(mark, resolve(text), text)
-        if node.tag == "tag:yaml.org,2002:str":
-            return Scalar(mark, text, text)
-        if node.tag in _KNOWN_TAGS:
-            return Scalar(mark, resolve(text), text)
-        if node.tag == "!":  # the non-specific tag: a text
-            return Scalar(mark, text, text)
-        self._report.add(mark, path, f"unknown YAML tag {node.tag}")
-        return Scalar(mark, text, text)
+    def _alias(self, event: yaml.AliasEvent) -> None:
+        mark = _mark(event.start_mark)
+        if any(opened.anchor == event.anchor for opened in self._stack):
+            self._report.add(mark, self._path(), "an alias must not contain itself")
+            self._put(Scalar(mark, None, ""), 1, 0)
+        elif event.anchor not in self._anchors:
+            self._report.add(mark, self._path(), f"undefined alias {event.anchor}")
+            self._put(Scalar(mark, None, ""), 1, 0)
+        else:
+            node, size, depth = self._anchors[event.anchor]
+            self._count += size
+            self._deepest = max(self._deepest, len(self._stack) + depth)
+            if self._deepest <= MAX_DEPTH and self._count <= MAX_NODES:
+                self._put(node, size, depth)
+
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        self._count += 1
+        mark, text = _mark(event.start_mark), str(event.value)
+        if event.tag is not None and event.tag not in _KNOWN_TAGS and event.tag != "!":
+            self._report.add(mark, self._path(), f"unknown YAML tag {event.tag}")
+        is_plain = event.implicit[0] if event.tag is None else event.tag in _KNOWN_TAGS - {_TEXT_TAG}
+        node = Scalar(mark, resolve(text) if is_plain else text, text)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = (node, 1, 0)
+        self._put(node, 1, 0)
+
+    def _put(self, node: Node, size: int, depth: int) -> None:
+        """Into the list or mapping that is open, as item, key or value; or as a document."""
+        if not self._stack:
+            self._documents.append(node)
+            return
+        into = self._stack[-1]
+        into.size += size
+        into.depth = max(into.depth, depth + 1)
+        if not into.is_table:
+            into.items.append(node)
+        elif into.key is None:
+            self._key(into, node)
+        else:
+            if not into.ignored:
+                into.entries[into.key] = node
+            into.key, into.ignored = None, False
+
+    def _key(self, into: _Open, node: Node) -> None:
+        if not isinstance(node, Scalar):
+            self._report.add(node.mark, into.path, "a key must be a text, found a list or a mapping")
+            into.key, into.ignored = "", True
+            return
+        into.key, into.ignored = node.text, node.text in into.keys
+        if into.ignored:
+            first = into.keys[node.text].line
+            self._report.add(
+                node.mark, into.next_path(), f'Duplicate field "{node.text}", first written in line {first}'
+            )
+        else:
+            into.keys[node.text] = node.mark
 
 
 def resolve(text: str) -> str | int | float | bool | None:

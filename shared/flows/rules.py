@@ -96,7 +96,7 @@ def check_inputs(report: Report, placed: Sequence[Placed]) -> None:
             if name not in graph:
                 message = f"Invalid Flow: Input with id '{item.id}' depends on a non-existent input '{name}'."
                 report.add(place.mark, f"{place.path}.dependsOn", message, subject=_WHOLE)
-        cycle = _cycle_from(item.id, graph, [], set())
+        cycle = _cycle_from(item.id, graph, set())
         if cycle:
             message = f"Invalid Flow: Cycle dependency detected for input with id '{item.id}': [{', '.join(cycle)}]"
             report.add(place.mark, f"{place.path}.dependsOn", message, subject=_WHOLE)
@@ -114,20 +114,26 @@ def find_cycle(graph: Mapping[str, Sequence[str]]) -> list[str]:
     """The ids of one cycle, or nothing."""
     done: set[str] = set()
     for start in graph:
-        cycle = _cycle_from(start, graph, [], done)
+        cycle = _cycle_from(start, graph, done)
         if cycle:
             return cycle
     return []
 
 
-def _cycle_from(name: str, graph: Mapping[str, Sequence[str]], path: list[str], done: set[str]) -> list[str]:
-    if name in path:
-        return path[path.index(name) :]
-    if name in done:
+def _cycle_from(start: str, graph: Mapping[str, Sequence[str]], done: set[str]) -> list[str]:
+    """A cycle that can be reached from `start`; without recursion, for a chain may be thousands long."""
+    if start in done:
         return []
-    for next_name in graph.get(name, ()):
-        cycle = _cycle_from(next_name, graph, [*path, name], done)
-        if cycle:
-            return cycle
-    done.add(name)
+    path, waiting = {start: None}, [iter(graph.get(start, ()))]  # a dictionary: an ordered set
+    while waiting:
+        following = next(waiting[-1], None)
+        if following is None:
+            waiting.pop()
+            done.add(path.popitem()[0])
+        elif following in path:
+            names = list(path)
+            return names[names.index(following) :]
+        elif following not in done:
+            path[following] = None
+            waiting.append(iter(graph.get(following, ())))
     return []

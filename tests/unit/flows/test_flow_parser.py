@@ -220,6 +220,9 @@ def test_every_problem_is_told_at_once_with_its_place():
         ("id: a\nid: b\n", 'Duplicate field "id", first written in line 1'),
         ("id: &x [*x]\n", "an alias must not contain itself"),
         ("id: !java x\n", "unknown YAML tag !java"),
+        ("id: !java [x]\n", "unknown YAML tag !java"),
+        ("id: *nothing\n", "undefined alias nothing"),
+        ("[a]: b\n", "a key must be a text"),
         ("id: a\n---\nid: b\n", "expected one document"),
     ],
 )
@@ -233,4 +236,29 @@ def test_expanding_aliases_are_bounded():
     lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 9)]
 
-    assert any("make more than" in problem for problem in problems("\n".join(lines)))
+    (problem,) = problems("\n".join(lines))
+    assert "a flow must not have more than 200000 nodes, aliases counted" in problem
+
+
+@pytest.mark.parametrize("levels", [99, 200_000])
+def test_nesting_is_bounded(levels):
+    """A text of endless brackets is refused where it gets too deep, and does not end the process."""
+    (problem,) = problems("variables:\n  - " + "[" * levels + "]" * levels)
+
+    assert problem == f"shop.yaml:2:{5 + 98}: variables[0]{'[0]' * 99}: a flow must not have more than 100 levels"
+
+
+def test_aliases_share_what_they_stand_for():
+    """An alias is what its anchor stands before; also as a scalar, and for a key's value."""
+    flow = read("variables: {a: &x [1, {b: 2}], c: *x, d: &y text, e: *y}\n" + TASKS)
+
+    assert flow.variables == {"a": [1, {"b": 2}], "c": [1, {"b": 2}], "d": "text", "e": "text"}
+
+
+def test_deep_aliases_are_bounded():
+    """Aliases do not get around the bound of nesting."""
+    lines = ["a0: &a0 [[[[[[[[[[1]]]]]]]]]]"]
+    lines += [f"a{n}: &a{n} [*a{n - 1}]" for n in range(1, 95)]
+
+    (problem,) = problems("\n".join(lines))
+    assert problem == "shop.yaml:91:12: a90[0]: a flow must not have more than 100 levels"

@@ -8,6 +8,7 @@ import pytest
 
 from shared.flows.catalog import Nature, Role, TypeSpec, core_catalog
 from shared.flows.parser import FlowError, parse_flow
+from shared.flows.rules import find_cycle
 
 RETURN = "type: io.kestra.plugin.core.debug.Return"
 ONE = f"tasks: [{{id: one, {RETURN}}}]\n"
@@ -129,6 +130,17 @@ def test_what_is_refused(source, constraint):
     assert [problem.constraint for problem in error.problems if problem.constraint.startswith(constraint)] != []
     assert len(error.problems) == 1
     assert error.constraints == f"{error.problems[0].constraint} (line {error.problems[0].line})"
+
+
+def test_a_long_chain_of_dependencies_is_no_cycle():
+    """A Dag of thousands of tasks in a row is read; closing it to a ring is told."""
+    chain = {str(number): [str(number + 1)] for number in range(5000)}
+
+    assert find_cycle(chain) == []
+    assert len(find_cycle({**chain, "5000": ["0"]})) == 5001
+    assert find_cycle({"a": ["b", "c"], "b": ["d"], "c": ["d"], "d": []}) == []
+    assert find_cycle({"a": ["b"], "b": ["c"], "c": ["b"]}) == ["b", "c"]
+    assert find_cycle({"a": ["a"]}) == ["a"]
 
 
 @pytest.mark.parametrize("cron", ["0 0 1 * *", "*/5 8-18 * * MON-FRI", "@daily"])
