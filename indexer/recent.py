@@ -85,12 +85,20 @@ class _Entry:
 
 @dataclass(slots=True)
 class _Pending:
-    """A command whose answer is awaited. `target`: the execution whose state the answer shows."""
+    """A command whose answer is awaited.
+
+    The log marks the first event of a command only; the others of the same decision follow it in the same transaction.
+    So the answer shows the target as it is at the end of what was read at once, or, for a command with `until`, as it
+    is when it leaves the state that the command puts it in (RESTARTED, before it runs on).
+    """
 
     deliver: Callable[[Answer], None]
     target: str | None
+    until: frozenset[str]
+    fresh: bool  #: the command creates the target: any event of it is an answer
     accepted: int | None = None
-    open: bool = False  #: events of the command on the target have come, the next other one ends them
+    open: bool = False  #: events on the target have come
+    reached: str | None = None  #: the state of `until` that the target is in
 
 
 class Recent:
@@ -107,6 +115,7 @@ class Recent:
         self._size = 0
         self._pending: dict[str, _Pending] = {}
         self._by_target: dict[str, set[str]] = {}
+        self._open: set[str] = set()
         self._watchers: dict[str, list[Callable[[], None]]] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -154,7 +163,9 @@ class Recent:
         with self._lock:
             for record in records:
                 if record.value is None:
-                    continue  # a tombstone follows a deletion, which has an event of its own
+                    self._tombstone(record.key)
+                    changed.add(record.key)
+                    continue
                 try:
                     message = decode(record.value)
                 except UnknownMessage:
@@ -162,7 +173,7 @@ class Recent:
                 if isinstance(message, EventRecord):
                     self._apply(message, deliveries)
                     changed.add(message.execution_id)
-            for command_id in [c for c, pending in self._pending.items() if pending.open]:
+            for command_id in tuple(self._open):
                 self._resolve(command_id, deliveries)
             self._evict()
             watchers = [watcher for execution_id in changed for watcher in self._watchers.get(execution_id, ())]
@@ -173,28 +184,57 @@ class Recent:
 
     def _apply(self, event: EventRecord, deliveries: list[tuple[Callable[[Answer], None], Answer]]) -> None:
         pending = self._pending.get(event.command_id) if event.command_id is not None else None
-        for command_id in tuple(self._by_target.get(event.execution_id, ())):
-            if command_id != event.command_id and self._pending[command_id].open:
-                self._resolve(command_id, deliveries)
         if event.event == REJECTED:
             if pending is not None and event.command_id is not None:
                 self._drop(event.command_id)
                 deliveries.append((pending.deliver, Rejected(event.reason or "the command was refused")))
             return
+        if event.kind == Kind.EXECUTION and event.document is not None:
+            self._leave(event.execution_id, event.document["state"]["current"], deliveries)
         self._keep(event)
-        if pending is None or event.command_id is None:
-            return
-        if pending.accepted is None:
+        if pending is not None and event.command_id is not None:
             pending.accepted = event.seq
-        if pending.target is None:
-            self._drop(event.command_id)
-            deliveries.append((pending.deliver, Accepted(event.seq)))
-        elif pending.target == event.execution_id:
+            if pending.target is None:
+                self._drop(event.command_id)
+                deliveries.append((pending.deliver, Accepted(event.seq)))
+        for command_id in self._by_target.get(event.execution_id, ()):
+            self._advance(command_id, event)
+
+    def _leave(self, execution_id: str, state: str, deliveries: list[tuple[Callable[[Answer], None], Answer]]) -> None:
+        """Answer the commands whose target is about to leave the state that they put it in."""
+        for command_id in tuple(self._by_target.get(execution_id, ())):
+            reached = self._pending[command_id].reached
+            if reached is not None and reached != state:
+                self._resolve(command_id, deliveries)
+
+    def _advance(self, command_id: str, event: EventRecord) -> None:
+        pending = self._pending[command_id]
+        if pending.accepted is None and pending.fresh:
+            pending.accepted = event.seq
+        if pending.accepted is None:
+            return
+        if not pending.open:
             pending.open = True
+            self._open.add(command_id)
+        if event.kind == Kind.EXECUTION and event.document is not None:
+            state = event.document["state"]["current"]
+            if state in pending.until:
+                pending.reached = state
+
+    def _tombstone(self, key: str) -> None:
+        """A document's last record: of an execution, it says that it was deleted."""
+        entry = self._entries.get(key)
+        if entry is not None:
+            entry.deleted = True
+        for command_id in self._by_target.get(key, ()):
+            pending = self._pending[command_id]
+            pending.open = True
+            pending.accepted = pending.accepted or (0 if entry is None else entry.seq)
+            self._open.add(command_id)
 
     def _resolve(self, command_id: str, deliveries: list[tuple[Callable[[Answer], None], Answer]]) -> None:
-        pending = self._pending[command_id]
-        self._drop(command_id)
+        pending = self._drop(command_id)
+        assert pending is not None
         assert pending.target is not None
         assert pending.accepted is not None
         entry = self._entries.get(pending.target)
@@ -281,14 +321,22 @@ class Recent:
         document = orjson.loads(body)
         return (seq, document) if document["tenantId"] == tenant else None
 
-    def expect(self, command_id: str, deliver: Callable[[Answer], None], target: str | None = None) -> None:
+    def expect(
+        self,
+        command_id: str,
+        deliver: Callable[[Answer], None],
+        target: str | None = None,
+        until: frozenset[str] = frozenset(),
+        *,
+        fresh: bool = False,
+    ) -> None:
         """Call `deliver` once, with the answer to the command; to be called before the command is published.
 
-        `target`: the execution that the answer's snapshot shows. `deliver` is called on a reading thread and must
-        neither raise nor block.
+        `target`: the execution that the answer's snapshot shows, `fresh` where the command creates it. `until`: the
+        states that the command puts it in. `deliver` is called on a reading thread and must neither raise nor block.
         """
         with self._lock:
-            self._pending[command_id] = _Pending(deliver, target)
+            self._pending[command_id] = _Pending(deliver, target, until, fresh)
             if target is not None:
                 self._by_target.setdefault(target, set()).add(command_id)
 
@@ -299,6 +347,7 @@ class Recent:
 
     def _drop(self, command_id: str) -> _Pending | None:
         pending = self._pending.pop(command_id, None)
+        self._open.discard(command_id)
         if pending is not None and pending.target is not None:
             commands = self._by_target[pending.target]
             commands.discard(command_id)

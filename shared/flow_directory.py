@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from shared.flows.catalog import Catalog
@@ -122,7 +123,12 @@ class FlowDirectory:
         return self.parsed(stored)
 
     def parsed(self, stored: FlowStored) -> Flow:
-        """The flow of a stored revision. Raises FlowError."""
+        """The flow of a stored revision; of a deletion, which has no text, as it last was. Raises FlowError."""
+        if stored.deleted and not stored.source:
+            for earlier in reversed(self.revisions(stored.tenant, stored.namespace, stored.flow_id)):
+                if earlier.source and earlier.revision < stored.revision:
+                    stored = replace(stored, source=earlier.source)
+                    break
         return from_stored(stored, self._catalog)
 
     def revisions(self, tenant: str, namespace: str, flow_id: str) -> tuple[FlowStored, ...]:

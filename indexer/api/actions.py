@@ -6,9 +6,9 @@ This module makes the commands; `execution_actions` and `bulk_actions` put them 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from indexer.api.commands import Question
 from indexer.api.creation import SYSTEM
 from indexer.api.errors import refused
 from indexer.api.reading import now
@@ -35,19 +35,15 @@ from shared.model.state import StateType
 Document = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A command, and the execution that its answer shows."""
-
-    command: ExecutionCommand
-    target: str
-
-
-Action = Callable[[Tenant, Document], Asked]
+Action = Callable[[Tenant, Document], Question]
 """Makes the command for the execution of a document. May block; raises ApiError for what can't be asked."""
 
 UNQUEUED: Final = ("RUNNING", "CANCELLED", "FAILED")
 """What an execution may leave the queue as, as in today's Kestra."""
+
+
+RESTARTED: Final = frozenset({"RESTARTED", "CREATED"})
+"""States in which a restart or replay is answered: as Kestra does, before the execution runs on."""
 
 
 def kill(*, cascade: bool = True) -> Action:
@@ -83,7 +79,7 @@ def resume(*, task_run_id: str | None = None, inputs: dict[str, Any] | None = No
 def restart(*, revision: int | None = None) -> Action:
     """Run again what failed: the same execution, or with a revision a new one (Kestra's rule)."""
 
-    def make(tenant: Tenant, document: Document) -> Asked:
+    def make(tenant: Tenant, document: Document) -> Question:
         _known_revision(tenant, document, revision)
         new = None if revision is None else new_id()
         command = RestartExecution(
@@ -94,7 +90,7 @@ def restart(*, revision: int | None = None) -> Action:
             new_execution_id=new,
             snapshot=snapshot_of(tenant, document),
         )
-        return Asked(command, new or document["id"])
+        return Question(command, new or document["id"], RESTARTED, fresh=new is not None)
 
     return make
 
@@ -108,7 +104,7 @@ def replay(
 ) -> Action:
     """Run again as a new execution, from the start or a task run; `latest`: with the flow's latest revision."""
 
-    def make(tenant: Tenant, document: Document) -> Asked:
+    def make(tenant: Tenant, document: Document) -> Question:
         wanted = revision
         if latest:
             flow = tenant.flow(document["namespace"], document["flowId"])
@@ -125,7 +121,7 @@ def replay(
             inputs=inputs,
             snapshot=snapshot_of(tenant, document),
         )
-        return Asked(command, new)
+        return Question(command, new, RESTARTED, fresh=True)
 
     return make
 
@@ -154,7 +150,7 @@ def change_state(state: str) -> Action:
 def set_labels(labels: Sequence[tuple[str, str]], *, replace: bool) -> Action:
     """Set labels. System labels can't be changed: given with the value that they have, they stay."""
 
-    def make(tenant: Tenant, document: Document) -> Asked:
+    def make(tenant: Tenant, document: Document) -> Question:
         known = document.get("labels", {})
         for key, value in labels:
             if key.startswith(SYSTEM) and known.get(key) != value:
@@ -174,8 +170,8 @@ def delete() -> Action:
     )
 
 
-def _own(document: Document, command: ExecutionCommand) -> Asked:
-    return Asked(command, document["id"])
+def _own(document: Document, command: ExecutionCommand) -> Question:
+    return Question(command, document["id"])
 
 
 def _state(name: str) -> str:

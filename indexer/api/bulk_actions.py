@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from indexer.api import actions, reading
 from indexer.api.actions import Action
+from indexer.api.commands import Question
 from indexer.api.errors import ApiError, json_response, refused
 from indexer.api.execution_actions import Label, check_kept, clean_up
 from indexer.api.filters import OfFilters
@@ -80,16 +81,17 @@ async def carry_out(tenant: Tenant, documents: Documents, make: Action) -> Respo
     invalids: list[dict[str, Any]] = []
     count = 0
     for start in range(0, len(documents), GROUP):
-        asked = []
+        asked: list[Question] = []
+        ids: list[str] = []
         for document in documents[start : start + GROUP]:
             try:
                 asked.append(await blocking(make, tenant, document))
+                ids.append(document["id"])
             except ApiError as error:
                 invalids.append({"message": error.message, "invalidValue": document["id"]})
-        answers = await tenant.services.commands.ask_all([(one.command, one.target) for one in asked])
-        for one, answer in zip(asked, answers, strict=True):
+        for execution_id, answer in zip(ids, await tenant.services.commands.ask_all(asked), strict=True):
             if isinstance(answer, Rejected):
-                invalids.append({"message": answer.reason, "invalidValue": one.command.execution_id})
+                invalids.append({"message": answer.reason, "invalidValue": execution_id})
             else:
                 count += 1
     if invalids:

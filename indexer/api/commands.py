@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from indexer.recent import Answer, Recent
@@ -17,6 +18,19 @@ from shared.messages import ExecutionCommand, FlowCommand
 from shared.ports import EventLog, JournalError, Outbound, RecordTooLarge, Topic
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A command, and what its answer shows.
+
+    `target`: the execution, `fresh` where the command creates it. `until`: the states that the command puts it in.
+    """
+
+    command: ExecutionCommand | FlowCommand
+    target: str | None = None
+    until: frozenset[str] = frozenset()
+    fresh: bool = False
 
 
 class Commands:
@@ -77,28 +91,39 @@ class Commands:
                         future.set_result(None)
                 return
 
-    async def ask(self, command: ExecutionCommand | FlowCommand, target: str | None = None) -> Answer | None:
-        """Publish a command and wait for its answer; None when none came in time. Errors as in `publish`.
+    async def ask(self, question: Question) -> Answer | None:
+        """Publish a command and wait for its answer; None when none came in time. Errors as in `publish`."""
+        return (await self.ask_all([question]))[0]
 
-        `target`: the execution that the answer shows.
-        """
-        return (await self.ask_all([(command, target)]))[0]
-
-    async def ask_all(self, asked: Sequence[tuple[ExecutionCommand | FlowCommand, str | None]]) -> list[Answer | None]:
+    async def ask_all(self, questions: Sequence[Question]) -> list[Answer | None]:
         """Publish commands in one go and wait for the answer of each, all within the time of one."""
-        loop = asyncio.get_running_loop()
-        answers: list[asyncio.Future[Answer]] = []
-        for command, target in asked:
-            future: asyncio.Future[Answer] = loop.create_future()
-            self._recent.expect(command.command_id, partial(_deliver, loop, future), target)
-            answers.append(future)
+        if not questions:
+            return []
+        answers = [self.expect(question) for question in questions]
         try:
-            await self.publish_all([command for command, _ in asked])
+            await self.publish_all([question.command for question in questions])
             await asyncio.wait(answers, timeout=self._within)
         finally:
-            for command, _ in asked:
-                self._recent.forget(command.command_id)
+            for question in questions:
+                self._recent.forget(question.command.command_id)
         return [future.result() if future.done() else None for future in answers]
+
+    def expect(self, question: Question) -> asyncio.Future[Answer]:
+        """The answer to a command that is to be published next; `forget` it when it is no longer awaited."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+        self._recent.expect(
+            question.command.command_id,
+            partial(_deliver, loop, future),
+            question.target,
+            question.until,
+            fresh=question.fresh,
+        )
+        return future
+
+    def forget(self, command_id: str) -> None:
+        """The answer is no longer awaited."""
+        self._recent.forget(command_id)
 
 
 def key_of(command: ExecutionCommand | FlowCommand) -> str:

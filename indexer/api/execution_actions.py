@@ -74,7 +74,7 @@ async def carry_out(tenant: Tenant, execution_id: str, make: Action, conflict: i
     """
     document = await document_of(tenant, execution_id)
     asked = await blocking(make, tenant, document)
-    answer = await tenant.services.commands.ask(asked.command, asked.target)
+    answer = await tenant.services.commands.ask(asked)
     if isinstance(answer, Rejected):
         raise ApiError(conflict, answer.reason)
     if not isinstance(answer, Accepted):

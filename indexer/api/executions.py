@@ -12,13 +12,16 @@ from fastapi import Query as Parameter
 from fastapi.responses import StreamingResponse
 
 from indexer.api import reading
+from indexer.api.commands import Question
 from indexer.api.creation import Form, created, new_execution, read_form, resolved
-from indexer.api.errors import json_response, not_found
+from indexer.api.errors import json_response, not_found, refused
 from indexer.api.filters import OfFilters, OfPage, parse_labels, parse_moment
 from indexer.api.flows import known_flow
 from indexer.api.reading import Changes, blocking, now
 from indexer.api.tenancy import OfTenant, Tenant
+from indexer.recent import Rejected
 from shared.flows.stored import flow_json
+from shared.messages import CreateExecution
 from shared.model.document import JSON_OPTIONS, TERMINATED_NAMES, Kind
 from shared.model.identifier import new_id
 from shared.model.query import Page, Query
@@ -27,6 +30,9 @@ router: Final = APIRouter(prefix="/executions", tags=["Executions"])
 
 KEEP_ALIVE: Final = 15.0
 """Seconds of silence after which a stream sends a comment, so that proxies keep it and a gone client is noticed."""
+
+POLL: Final = 0.5
+"""Seconds between two looks whether the execution was refused: that is no change of it."""
 
 FOLLOW_PAUSE: Final = 0.1
 """Seconds between two states of a follow stream at least: the changes of a burst are one."""
@@ -111,20 +117,27 @@ async def create_execution(
     if not wait:
         await tenant.services.commands.publish(command)
         return json_response(created(command))
-    with Changes(tenant, command.execution_id) as changes:
-        await tenant.services.commands.publish(command)
-        ended = await until_ended(request, tenant, command.execution_id, changes)
-    return json_response(ended or created(command))
+    return json_response(await run_to_end(request, tenant, command))
 
 
-async def until_ended(request: Request, tenant: Tenant, execution_id: str, changes: Changes) -> dict[str, Any] | None:
-    """The execution once it has ended; None when the client went away before."""
-    while True:
-        recent = tenant.services.recent.execution(tenant.name, execution_id)
-        if recent is not None and recent[1]["state"]["current"] in TERMINATED_NAMES:
-            return await reading.execution(tenant, execution_id)
-        if not await changes.next(KEEP_ALIVE) and await request.is_disconnected():
-            return None
+async def run_to_end(request: Request, tenant: Tenant, command: CreateExecution) -> dict[str, Any]:
+    """Start an execution and wait for its end; as created when the client goes away before. Raises 422 when refused."""
+    commands = tenant.services.commands
+    answer = commands.expect(Question(command))
+    try:
+        with Changes(tenant, command.execution_id) as changes:
+            await commands.publish(command)
+            while True:
+                recent = tenant.services.recent.execution(tenant.name, command.execution_id)
+                if recent is not None and recent[1]["state"]["current"] in TERMINATED_NAMES:
+                    return await reading.execution(tenant, command.execution_id) or created(command)
+                refusal = answer.result() if answer.done() else None
+                if isinstance(refusal, Rejected):
+                    raise refused(refusal.reason)
+                if not await changes.next(POLL if recent is None else KEEP_ALIVE) and await request.is_disconnected():
+                    return created(command)
+    finally:
+        commands.forget(command.command_id)
 
 
 router.add_api_route(

@@ -10,6 +10,7 @@ import yaml
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameter
 
+from indexer.api.commands import Question
 from indexer.api.errors import ApiError, json_response, not_found, refused
 from indexer.api.filters import OfPage, parse_labels
 from indexer.api.reading import blocking, now
@@ -78,7 +79,7 @@ def _yaml_of_json(text: str) -> str:
 
 async def _put(tenant: Tenant, flow: Flow, *, must_exist: bool | None) -> FlowStored:
     command = PutFlow(tenant.name, flow.namespace, flow.id, new_id(), now(), flow.source, must_exist)
-    answer: Answer | None = await tenant.services.commands.ask(command)
+    answer: Answer | None = await tenant.services.commands.ask(Question(command))
     if isinstance(answer, FlowStored):
         return answer
     if isinstance(answer, Rejected):
@@ -262,7 +263,7 @@ async def delete_flow(namespace: str, flow_id: str, tenant: OfTenant) -> Respons
 
 async def _delete(tenant: Tenant, stored: FlowStored) -> None:
     command = DeleteFlow(tenant.name, stored.namespace, stored.flow_id, new_id(), now())
-    answer = await tenant.services.commands.ask(command)
+    answer = await tenant.services.commands.ask(Question(command))
     if isinstance(answer, Rejected):
         raise refused(answer.reason)
     if answer is None:

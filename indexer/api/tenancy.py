@@ -119,8 +119,10 @@ class Tenant:
     # ------------------------------------------------------------------ files
 
     def put_file(self, path: str, content: BinaryIO) -> str:
-        """Store a file of the tenant; returns its URI as the tenant's flows see it."""
-        return self.services.blobs.put(f"{self.name}/{_safe(path)}", content)
+        """Store a file of the tenant; returns its URI as Kestra has it, without the tenant."""
+        uri = self.services.blobs.put(f"{self.name}/{_safe(path)}", content)
+        # Where the namespace begins with the tenant's name, the URI without it would be read as one with it.
+        return uri if path.startswith(f"{self.name}/") else uri.replace(f"kestra:///{self.name}/", "kestra:///", 1)
 
     def open_file(self, uri: str) -> BinaryIO:
         """A stored file. Raises 404 where it isn't there or isn't the tenant's."""

@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request, Response
 
 from indexer.api.creation import Form, created, new_execution, variables
 from indexer.api.errors import json_response, not_found, refused
-from indexer.api.executions import until_ended
+from indexer.api.executions import run_to_end
 from indexer.api.flows import known_flow
-from indexer.api.reading import Changes, blocking, now
+from indexer.api.reading import blocking, now
 from indexer.api.tenancy import OfTenant, Tenant
 from shared.expressions.errors import RenderError
 from shared.expressions.renderer import truthy
@@ -53,9 +53,7 @@ async def call_webhook(request: Request, namespace: str, flow_id: str, key: str,
     if not trigger.properties.get("wait"):
         await tenant.services.commands.publish(command)
         return json_response(created(command))
-    with Changes(tenant, command.execution_id) as changes:
-        await tenant.services.commands.publish(command)
-        ended = await until_ended(request, tenant, command.execution_id, changes) or created(command)
+    ended = await run_to_end(request, tenant, command)
     return json_response(ended.get("outputs", {}) if trigger.properties.get("returnOutputs") else ended)
 
 

@@ -51,8 +51,8 @@ def test_a_file_is_taken_by_both_conventions(api: Api, part: tuple, name: str) -
     body = api.run(files=[part])
 
     uri = body["inputs"]["data"]
-    assert uri == f"kestra:///main/company/team/hello/executions/{body['id']}/inputs/data/{name}"
-    assert api.blobs.files[uri.removeprefix("kestra:///")] == b"content"
+    assert uri == f"kestra:///company/team/hello/executions/{body['id']}/inputs/data/{name}"
+    assert api.blobs.files[f"main/{uri.removeprefix('kestra:///')}"] == b"content"
 
 
 def test_bad_inputs_are_refused_with_every_error(api: Api) -> None:
