@@ -3,10 +3,11 @@
 import pytest
 
 from tests.contract.kafka_fixtures import kafka_settings, kafka_streams  # noqa: F401
+from tests.contract.sqlite_fixtures import sqlite_database, sqlite_streams  # noqa: F401
 from tests.contract.streams import Streams
 
 #: Adapter `x` gives a fixture `x_streams`, imported above from `tests/contract/x_fixtures.py`.
-ADAPTERS = [pytest.param("kafka", marks=pytest.mark.real)]
+ADAPTERS = ["sqlite", pytest.param("kafka", marks=pytest.mark.real)]
 
 
 @pytest.fixture(params=ADAPTERS)

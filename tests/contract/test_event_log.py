@@ -14,7 +14,7 @@ OUT, LOGS = Topic.EXECUTION_EVENTS, Topic.LOGS
 def test_published_records_are_read_by_a_tail(streams: Streams) -> None:
     """A tail without a moment reads everything, with key, value, partition and time."""
     log = streams.event_log()
-    began = round(time.time() * 1000)
+    began = int(time.time() * 1000)
     log.publish([Outbound(OUT, "a", b"1", 3), Outbound(LOGS, "b", b"2"), Outbound(OUT, "c", None, 0)])
 
     records = all_of(log, OUT, LOGS)

@@ -82,7 +82,7 @@ class Group:
             member.bell.ring()
 
     def owns(self, member: Member, partition: int) -> bool:
-        return self._owners[partition] is member
+        return 0 <= partition < self._partitions and self._owners[partition] is member
 
     def lost(self, member: Member) -> list[int]:
         """Partitions taken away since the last call."""

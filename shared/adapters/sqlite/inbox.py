@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -10,9 +9,7 @@ from typing import Final
 from shared.adapters.sqlite.database import SqliteDatabase
 from shared.adapters.sqlite.streams import Bell
 from shared.messages import UnknownMessage, WorkerCommand, decode
-from shared.ports import Inbound, InboxAddress, Topic
-
-_LOG = logging.getLogger(__name__)
+from shared.ports import InboxAddress, Topic
 
 _CHUNK: Final = 500
 """Records looked at in one go: most are for other sessions of the partition."""
@@ -24,8 +21,7 @@ class SqliteInbox:
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self._bell = Bell()
-        self._session = b""
-        self._name = ""
+        self._session = ""
         self._partition = 0
         self._position = 0
 
@@ -33,14 +29,17 @@ class SqliteInbox:
         """Begin a session: what was sent before, and what is for others, is not seen."""
         streams = self._database.streams
         streams.leave(self._bell)
-        self._name, self._session = session, session.encode()
+        self._session = session
         self._partition = streams.partition_of(session)
         self._position = streams.stream(Topic.TASK_RUN_COMMANDS, self._partition).end
         streams.listen(self._bell, (Topic.TASK_RUN_COMMANDS,), (self._partition,))
         return InboxAddress(self._partition, self._position)
 
     def take(self, limit: int, timeout: float) -> Sequence[WorkerCommand]:
-        """At most `limit` commands for the session, waiting at most `timeout` seconds for the first."""
+        """At most `limit` commands for the session, waiting at most `timeout` seconds for the first.
+
+        Raises UnknownMessage, once, for a command that can't be read; the next call goes on after it.
+        """
         deadline = time.monotonic() + timeout
         while True:
             self._bell.quiet()
@@ -60,22 +59,22 @@ class SqliteInbox:
             for record in records:
                 if len(commands) == limit:
                     break
+                if record.key == self._session and record.value is not None:
+                    try:
+                        commands.append(self._command(record.value))
+                    except UnknownMessage:
+                        if commands:
+                            return commands  # the record is met again, first, by the next call
+                        self._position = record.offset + 1
+                        raise
                 self._position = record.offset + 1
-                command = self._command(record)
-                if command is not None:
-                    commands.append(command)
         return commands
 
-    def _command(self, record: Inbound) -> WorkerCommand | None:
-        # Searching the bytes costs a hundredth of parsing what is for somebody else.
-        if record.value is None or self._session not in record.value:
-            return None
-        try:
-            message = decode(record.value)
-        except UnknownMessage as error:
-            _LOG.warning("%s/%d/%d passed over: %s", record.topic, record.partition, record.offset, error)
-            return None
-        return message if isinstance(message, WorkerCommand) and message.session == self._name else None
+    def _command(self, value: bytes) -> WorkerCommand:
+        message = decode(value)
+        if not isinstance(message, WorkerCommand):
+            raise UnknownMessage(f"{type(message).__name__} is no command for a worker")
+        return message
 
     @property
     def position(self) -> int:

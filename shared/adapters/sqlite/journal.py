@@ -9,7 +9,7 @@ from typing import Final
 from shared.adapters.sqlite.database import SqliteDatabase, Transaction
 from shared.adapters.sqlite.errors import StorageError
 from shared.adapters.sqlite.groups import Member
-from shared.ports import Aborted, Fenced, Inbound, PartitionOwner, Step, Topic
+from shared.ports import Aborted, Fenced, Inbound, Outbound, PartitionOwner, RecordTooLarge, Step, Topic
 
 GROUP: Final = "executor"
 _TOPICS: Final = (Topic.EXECUTION_COMMANDS, Topic.TASK_RUN_EVENTS)
@@ -91,7 +91,7 @@ class SqliteJournal:
         Raises Fenced when a partition of the step is not owned: then all partitions count as lost, as after a
         consumer group's eviction. Raises Aborted when the file could not take it: the same records come again.
         """
-        self._database.streams.check(step.outputs)
+        self._check_sizes(step)
         partitions = step.touched | step.writes.keys() | {partition for _, partition in step.positions}
 
         def write(transaction: Transaction) -> None:
@@ -114,6 +114,15 @@ class SqliteJournal:
             for topic, partition in self._next:
                 self._next[topic, partition] = self._group.position(topic, partition)
             raise Aborted(str(error)) from error
+
+    def _check_sizes(self, step: Step) -> None:
+        """State values have the limit of records too: on Kafka they are such."""
+        limit = self._database.record_limit
+        self._database.streams.check(step.outputs)
+        for partition, changes in step.writes.items():
+            for key, value in changes.items():
+                if value is not None and len(value) > limit:
+                    raise RecordTooLarge(Outbound(Topic.EXECUTOR_STATE, key, value, partition), len(value), limit)
 
     def _write_state(self, transaction: Transaction, partition: int, changes: Mapping[str, bytes | None]) -> None:
         connection = transaction.connection
