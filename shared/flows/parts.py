@@ -300,11 +300,7 @@ def _read_sla(values: Values, node: Node, path: str) -> Sla | None:
     if table.get(own) is None:
         values.report.add(table.mark_of(own), f"{path}.{own}", "must not be null")
     duration, assertion = table.get("duration"), table.get("assert")
-    labels = values.labels(table.get("labels"), f"{path}.labels")
-    for key in labels:
-        if key.startswith("system."):
-            message = f"System labels can only be set by Kestra itself, offending label: {key}={labels[key]}"
-            values.report.add(table.mark_of("labels"), f"{path}.labels", message)
+    labels = values.user_labels(table.get("labels"), f"{path}.labels")
     return Sla(
         id=texts["id"] or "",
         type=texts["type"] or "",

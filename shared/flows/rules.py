@@ -8,6 +8,8 @@ from typing import Final
 from shared.flows.catalog import Catalog, TypeSpec
 from shared.flows.parts import Placed
 from shared.flows.problem import Mark, Report
+from shared.flows.types.terms import CORE
+from shared.flows.values import system_labels
 from shared.model.flow import Input, Task
 
 RESERVED_IDS: Final = frozenset(
@@ -16,8 +18,6 @@ RESERVED_IDS: Final = frozenset(
 """Words that stand in the place of a flow's id in REST paths. Kestra reserves them too, and today `pause`, which a flow
 of its test corpus has as its id."""
 
-_SYSTEM: Final = "system."
-_USER_SYSTEM_LABELS: Final = frozenset(("system.readOnly",))
 _WHOLE: Final = ""
 
 
@@ -52,11 +52,11 @@ def check_tasks(
         ):
             message = f"Invalid Flow: Recursive call to flow [{namespace}.{flow_id}]"
             report.add(place.mark, place.path, message, subject=_WHOLE)
-        if spec.name.endswith(".WorkingDirectory"):
+        if spec.name == f"{CORE}.flow.WorkingDirectory":
             _check_working_directory(report, task, place, catalog)
-        elif spec.name.endswith(".Dag"):
+        elif spec.name == f"{CORE}.flow.Dag":
             _check_dag(report, task, place)
-        elif spec.name.endswith(".Switch") and not any(
+        elif spec.name == f"{CORE}.flow.Switch" and not any(
             key == "defaults" or key.startswith("cases.") for key in task.branches
         ):
             message = "No task defined, neither cases or default have any tasks"
@@ -104,10 +104,8 @@ def check_inputs(report: Report, placed: Sequence[Placed]) -> None:
 
 def check_labels(report: Report, labels: Mapping[str, str], mark: Mark) -> None:
     """Only the server sets labels of `system.`, but for `system.readOnly`."""
-    for key, value in labels.items():
-        if key.startswith(_SYSTEM) and key not in _USER_SYSTEM_LABELS:
-            message = f"Invalid Flow: System labels can only be set by Kestra itself, offending label: {key}={value}"
-            report.add(mark, "labels", message, subject=_WHOLE)
+    for message in system_labels(labels):
+        report.add(mark, "labels", f"Invalid Flow: {message}", subject=_WHOLE)
 
 
 def find_cycle(graph: Mapping[str, Sequence[str]]) -> list[str]:

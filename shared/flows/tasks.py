@@ -10,7 +10,7 @@ from shared.flows.catalog import Catalog, Kind, Property, Role, TypeSpec, Unknow
 from shared.flows.document import Node, Scalar, Sequence, Table, plain
 from shared.flows.parts import Placed, read_inputs, read_retry, read_worker_group
 from shared.flows.rules import check_inputs
-from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER
+from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER, CORE
 from shared.flows.values import SLUG, Values, is_template
 from shared.model.flow import Listener, Task, Trigger
 
@@ -144,7 +144,7 @@ class TaskReader:
             branches[prop.name] = self.tasks(node, below)
 
     def _missing_children(self, table: Table, spec: TypeSpec, prop: Property, path: str) -> None:
-        if spec.name.endswith(".WorkingDirectory"):
+        if spec.name == f"{CORE}.flow.WorkingDirectory":
             shown = table.get("id")
             subject = shown.text if isinstance(shown, Scalar) else path
             self.values.report.add(table.mark, path, "The 'tasks' property cannot be empty", subject=subject)
@@ -227,7 +227,7 @@ class TaskReader:
 
     def _check_trigger(self, table: Table, spec: TypeSpec, path: str, properties: dict[str, Any]) -> None:
         cron = properties.get("cron")
-        if spec.name.endswith(".Schedule") and isinstance(cron, str) and not is_template(cron):
+        if spec.name == f"{CORE}.trigger.Schedule" and isinstance(cron, str) and not is_template(cron):
             seconds = bool(properties.get("withSeconds"))
             fields = len(cron.split())
             named = cron.startswith("@")
@@ -237,9 +237,9 @@ class TaskReader:
                 wanted = "6 fields, seconds first" if seconds else "5 fields or a name such as @daily"
                 message = f"invalid cron expression '{cron}': expected {wanted}"
                 self.values.report.add(table.mark_of("cron"), f"{path}.cron", message)
-        if spec.name.endswith(".Webhook") and any(
-            condition["type"].endswith(".MultipleCondition") for condition in properties.get("conditions") or ()
-        ):
+        conditions = properties.get("conditions") or ()
+        several = [one for one in conditions if one["type"] == f"{CORE}.condition.MultipleCondition"]
+        if several and spec.name == f"{CORE}.trigger.Webhook":
             message = "invalid webhook: conditions of type MultipleCondition are not supported"
             self.values.report.add(table.mark_of("conditions"), path, message)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from collections.abc import Sequence as List
 from typing import Any, Final
 
 from shared.flows.catalog import Kind, Property
 from shared.flows.document import Node, Scalar, Sequence, Table, describe, is_null, plain
-from shared.flows.problem import Report
+from shared.flows.problem import START, Report
 from shared.model.moment import Millis, parse_duration
 
 _SLUG: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]*\Z")
@@ -22,6 +23,15 @@ DOTTED_SLUG: Final = (_DOTTED_SLUG, "^[a-zA-Z0-9][.a-zA-Z0-9_-]*")
 def is_template(value: Any) -> bool:
     """Whether a text is to be rendered before its value is known."""
     return isinstance(value, str) and ("{{" in value or "{%" in value)
+
+
+def system_labels(labels: Mapping[str, str]) -> list[str]:
+    """What is to be said of labels that only the server sets: `system.*`, but for `system.readOnly`."""
+    return [
+        f"System labels can only be set by Kestra itself, offending label: {key}={value}"
+        for key, value in labels.items()
+        if key.startswith("system.") and key != "system.readOnly"
+    ]
 
 
 class Values:
@@ -123,6 +133,13 @@ class Values:
         found = (self.text(item, below) for item, below in self.items(node, path, "a list of texts"))
         return tuple(text for text in found if text is not None)
 
+    def user_labels(self, node: Node | None, path: str) -> dict[str, str]:
+        """Labels, none of them the server's."""
+        found = self.labels(node, path)
+        for message in system_labels(found):
+            self.report.add(START if node is None else node.mark, path, message)
+        return found
+
     def labels(self, node: Node | None, path: str) -> dict[str, str]:
         """A map of labels, or a list of {key, value}; the first of a key wins."""
         if node is None or is_null(node):
@@ -219,7 +236,7 @@ class Values:
             case Kind.STRINGS:
                 return self._strings(node, prop, path)
             case Kind.LABELS:
-                return self.labels(node, path)
+                return self.user_labels(node, path)
             case Kind.OBJECT:
                 return self._object(node, prop, path)
             case Kind.OBJECTS:

@@ -97,6 +97,21 @@ def task(body: str) -> str:
             flow(ONE + "labels: {system.id: me}\n"),
             ": Invalid Flow: System labels can only be set by Kestra itself, offending label: system.id=me",
         ),
+        (
+            flow(
+                ONE
+                + "triggers: [{id: t, type: io.kestra.plugin.core.trigger.Webhook, key: k, labels: {system.a: b}}]\n"
+            ),
+            "triggers[0].labels: System labels can only be set by Kestra itself, offending label: system.a=b",
+        ),
+        (
+            flow(
+                ONE + "sla: [{id: a, type: MAX_DURATION, behavior: NONE, duration: PT1S,"
+                " labels: [{key: system.a, value: b}]}]\n"
+            ),
+            "sla[0].labels: System labels can only be set by Kestra itself, offending label: system.a=b",
+        ),
+        (flow(ONE + "labels: [{key: a}]\n"), "labels[0]: a label must have a key and a value"),
         (flow(ONE + "labels: {a: [1]}\n"), "labels.a: Unsupported type for key: a"),
         (flow(ONE + "sla: [{id: a, type: MAX_DURATION, behavior: FAIL}]\n"), "sla[0].duration: must not be null"),
         (flow(ONE + "sla: [{id: a, type: NEVER, behavior: FAIL}]\n"), "sla[0].type: Invalid type: expected one of"),
