@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import itertools
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any
 
@@ -104,11 +105,11 @@ def _properties(value: Any) -> Mapping[str, Property]:
         return _TEXT
     if isinstance(value, (list, tuple)):
         return _LIST
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return _COLLECTION
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return {**_DATE, **_TIME}
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return _DATE
     return {}
 
@@ -138,7 +139,7 @@ _TEXT_METHODS: dict[str, Method] = {
     "matches": lambda budget, value, pattern: operators.matches(value, _text(pattern), budget),
     "substring": lambda _, value, start, end=None: _part(value, start, end),
     "replace": lambda budget, value, old, new: _replaced(budget, value, _text(old), _text(new)),
-    "repeat": lambda budget, value, count: _repeated(budget, value, count),
+    "repeat": lambda budget, value, count: _repeated(budget, value, count),  # noqa: PLW0108 - it comes below
 }
 _LIST_METHODS: dict[str, Method] = {
     "size": lambda _, value: len(value),
@@ -198,7 +199,7 @@ def _methods(value: Any) -> Mapping[str, Method]:
         return _ENTRY_METHODS
     if isinstance(value, (list, tuple)):
         return _LIST_METHODS
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return {name: _LIST_METHODS[name] for name in ("size", "isEmpty", "contains")}
     if isinstance(value, Mapping):
         return _MAP_METHODS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from shared.expressions import operators
@@ -21,7 +22,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _is_collection(value: Any) -> bool:
-    return _is_list(value) or isinstance(value, Set)
+    return _is_list(value) or isinstance(value, AbstractSet)
 
 
 @testing("null")

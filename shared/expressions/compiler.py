@@ -3,6 +3,8 @@
 The code is a generator that yields texts and values; it touches nothing but `context`, an `Evaluation`.
 """
 
+# ruff: noqa: N802 - Jinja2 finds a visitor by the name of the node's class
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -10,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import nodes
-from jinja2.compiler import CodeGenerator, EvalContext, Frame
+from jinja2.compiler import CodeGenerator, Frame
 from jinja2.environment import Template
 from jinja2.exceptions import TemplateSyntaxError
+from jinja2.nodes import EvalContext
 from jinja2.sandbox import SandboxedEnvironment
 
 from shared.expressions.errors import RenderError
@@ -290,22 +293,22 @@ class PebbleCodeGenerator(CodeGenerator):
             self.write("), ")
         self.write(f"), {_place(node)})")
 
-    def _logic(self, node: nodes.And | nodes.Or, frame: Frame, word: str) -> None:
+    def _logic(self, node: nodes.BinExpr, frame: Frame, word: str) -> None:
         self.write("(context.truth(")
         self.visit(node.left, frame)
         self.write(f", {_place(node)}) {word} context.truth(")
         self.visit(node.right, frame)
         self.write(f", {_place(node)}))")
 
-    def visit_And(self, node: nodes.And, frame: Frame) -> None:
+    def visit_And(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `and`."""
         self._logic(node, frame, "and")
 
-    def visit_Or(self, node: nodes.Or, frame: Frame) -> None:
+    def visit_Or(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `or`."""
         self._logic(node, frame, "or")
 
-    def visit_Not(self, node: nodes.Not, frame: Frame) -> None:
+    def visit_Not(self, node: nodes.UnaryExpr, frame: Frame) -> None:
         """Write `not`, and the `not` of `is not`."""
         self.write("(not context.truth(")
         self.visit(node.node, frame)
@@ -323,31 +326,31 @@ class PebbleCodeGenerator(CodeGenerator):
         self.visit(right, frame)
         self.write(f", {_place(place)})")
 
-    def visit_Add(self, node: nodes.Add, frame: Frame) -> None:
+    def visit_Add(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `+`."""
         self._binary("+", node.left, node.right, node, frame)
 
-    def visit_Sub(self, node: nodes.Sub, frame: Frame) -> None:
+    def visit_Sub(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `-`."""
         self._binary("-", node.left, node.right, node, frame)
 
-    def visit_Mul(self, node: nodes.Mul, frame: Frame) -> None:
+    def visit_Mul(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `*`."""
         self._binary("*", node.left, node.right, node, frame)
 
-    def visit_Div(self, node: nodes.Div, frame: Frame) -> None:
+    def visit_Div(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `/`."""
         self._binary("/", node.left, node.right, node, frame)
 
-    def visit_Mod(self, node: nodes.Mod, frame: Frame) -> None:
+    def visit_Mod(self, node: nodes.BinExpr, frame: Frame) -> None:
         """Write `%`."""
         self._binary("%", node.left, node.right, node, frame)
 
-    def visit_Neg(self, node: nodes.Neg, frame: Frame) -> None:
+    def visit_Neg(self, node: nodes.UnaryExpr, frame: Frame) -> None:
         """Write the sign `-`."""
         self._binary("*", nodes.Const(-1, lineno=node.lineno), node.node, node, frame)
 
-    def visit_Pos(self, node: nodes.Pos, frame: Frame) -> None:
+    def visit_Pos(self, node: nodes.UnaryExpr, frame: Frame) -> None:
         """Write the sign `+`."""
         self._binary("*", nodes.Const(1, lineno=node.lineno), node.node, node, frame)
 

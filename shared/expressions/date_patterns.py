@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -36,7 +36,7 @@ class Field(NamedTuple):
     """A part of a pattern: a letter and how often it stands, or literal text with letter ``'``."""
 
     letter: str
-    count: int
+    times: int
     text: str = ""
 
 
@@ -89,7 +89,7 @@ def _fields(pattern: str) -> Iterator[Field]:
             at += 1
 
 
-def written(moment: datetime.datetime, pattern: str) -> str:
+def written(moment: dt.datetime, pattern: str) -> str:
     """Write an aware date-time by a pattern.
 
     Raises:
@@ -100,7 +100,7 @@ def written(moment: datetime.datetime, pattern: str) -> str:
         if field.letter == "'":
             parts.append(field.text)
         elif field.letter not in "[]":
-            parts.append(_WRITERS[field.letter](moment, field.count))
+            parts.append(_WRITERS[field.letter](moment, field.times))
     return "".join(parts)
 
 
@@ -108,39 +108,39 @@ def _number(value: int, count: int) -> str:
     return f"{value:0{count}d}"
 
 
-def _year(moment: datetime.datetime, count: int) -> str:
+def _year(moment: dt.datetime, count: int) -> str:
     return f"{moment.year % 100:02d}" if count == 2 else _number(moment.year, count)
 
 
-def _month(moment: datetime.datetime, count: int) -> str:
+def _month(moment: dt.datetime, count: int) -> str:
     name = MONTHS[moment.month - 1]
     if count <= 2:
         return _number(moment.month, count)
     return {3: name[:3], 4: name}.get(count, name[0])
 
 
-def _day(moment: datetime.datetime, count: int) -> str:
+def _day(moment: dt.datetime, count: int) -> str:
     name = DAYS[moment.weekday()]
     return name[:3] if count <= 3 else name if count == 4 else name[0]
 
 
-def _local_day(moment: datetime.datetime, count: int) -> str:
+def _local_day(moment: dt.datetime, count: int) -> str:
     # Weeks begin on Sunday in Java's default locale.
     return _number(moment.isoweekday() % 7 + 1, count) if count <= 2 else _day(moment, count)
 
 
-def _quarter(moment: datetime.datetime, count: int) -> str:
+def _quarter(moment: dt.datetime, count: int) -> str:
     quarter = (moment.month + 2) // 3
     if count <= 2:
         return _number(quarter, count)
     return f"Q{quarter}" if count == 3 else ("1st", "2nd", "3rd", "4th")[quarter - 1] + " quarter"
 
 
-def _fraction(moment: datetime.datetime, count: int) -> str:
+def _fraction(moment: dt.datetime, count: int) -> str:
     return f"{moment.microsecond:06d}000"[:count].ljust(count, "0")
 
 
-def _offset(moment: datetime.datetime, count: int, zero: str | None) -> str:
+def _offset(moment: dt.datetime, count: int, zero: str | None) -> str:
     text = offset_text(moment)
     if text == "Z":
         if zero is not None:
@@ -151,42 +151,50 @@ def _offset(moment: datetime.datetime, count: int, zero: str | None) -> str:
     return text.replace(":", "") if count in (2, 4) else text
 
 
-def _zone(moment: datetime.datetime, count: int) -> str:
+def _zone(moment: dt.datetime, count: int) -> str:
     del count
     key = getattr(moment.tzinfo, "key", None)
     return key or offset_text(moment)
 
 
-def _zone_name(moment: datetime.datetime, count: int) -> str:
+def _zone_name(moment: dt.datetime, count: int) -> str:
     del count
     name = moment.tzname() or ""
     return name if name.isalpha() else offset_text(moment)
 
 
-def _zone_offset(moment: datetime.datetime, count: int) -> str:
+def _zone_offset(moment: dt.datetime, count: int) -> str:
     if count <= 3:
         return offset_text(moment).replace(":", "").replace("Z", "+0000")
     text = offset_text(moment).replace("Z", "")
     return text or "Z" if count == 5 else f"GMT{text}"
 
 
-def _week(moment: datetime.datetime, count: int) -> str:
+def _week(moment: dt.datetime, count: int) -> str:
     # Java's default locale: weeks begin on Sunday, the first one holds January 1st.
     first = moment.replace(month=1, day=1)
     return _number((moment.timetuple().tm_yday - 1 + first.isoweekday() % 7) // 7 + 1, count)
 
 
-def _week_of_month(moment: datetime.datetime, count: int) -> str:
+def _week_of_month(moment: dt.datetime, count: int) -> str:
     first = moment.replace(day=1)
     return _number((moment.day - 1 + first.isoweekday() % 7) // 7 + 1, count)
 
 
-def _milli_of_day(moment: datetime.datetime) -> int:
+def _milli_of_day(moment: dt.datetime) -> int:
     seconds = moment.hour * 3600 + moment.minute * 60 + moment.second
     return seconds * 1000 + moment.microsecond // 1000
 
 
-_WRITERS: dict[str, Callable[[datetime.datetime, int], str]] = {
+def _short_gmt(moment: dt.datetime, count: int) -> str:
+    text = offset_text(moment).replace("Z", "")
+    if count == 1 and text:
+        hours, minutes = text[1:].split(":")[:2]
+        text = f"{text[0]}{int(hours)}" + (f":{minutes}" if minutes != "00" else "")
+    return f"GMT{text}"
+
+
+_WRITERS: dict[str, Callable[[dt.datetime, int], str]] = {
     "y": _year,
     "u": _year,
     "Y": _year,
@@ -220,16 +228,8 @@ _WRITERS: dict[str, Callable[[datetime.datetime, int], str]] = {
     "X": lambda moment, count: _offset(moment, count, "Z"),
     "x": lambda moment, count: _offset(moment, count, None),
     "Z": _zone_offset,
-    "O": lambda moment, count: _short_gmt(moment, count),
+    "O": _short_gmt,
 }
-
-
-def _short_gmt(moment: datetime.datetime, count: int) -> str:
-    text = offset_text(moment).replace("Z", "")
-    if count == 1 and text:
-        hours, minutes = text[1:].split(":")[:2]
-        text = f"{text[0]}{int(hours)}" + (f":{minutes}" if minutes != "00" else "")
-    return f"GMT{text}"
 
 
 # Reading
@@ -241,7 +241,7 @@ _NAMES = {
 }
 
 
-def read(text: str, pattern: str) -> datetime.datetime | datetime.date:
+def read(text: str, pattern: str) -> dt.datetime | dt.date:
     """Read a text by a pattern: an aware or a local date-time, or a date, as much as the pattern has.
 
     Raises:
@@ -279,7 +279,7 @@ def _reader(pattern: str) -> regex.Pattern[str]:
 def _read_field(field: Field, seen: set[str]) -> str:
     letter = {"u": "y", "Y": "y", "L": "M", "x": "X", "Z": "X", "O": "X"}.get(field.letter, field.letter)
     name = letter
-    if letter == "M" and field.count > 2:
+    if letter == "M" and field.times > 2:
         expression, name = _NAMES["M"], "Mn"
     elif letter in "Ee":
         expression = _NAMES["E"]
@@ -289,28 +289,28 @@ def _read_field(field: Field, seen: set[str]) -> str:
         expression = rf"{_OFFSET}|GMT(?:[+-]\d{{1,2}}(?::\d{{2}})?)?"
     elif letter in "Vzv":
         expression, name = r"[A-Za-z][A-Za-z0-9/_+\-]*", "V"
-    elif letter == "y" and field.count == 2:
+    elif letter == "y" and field.times == 2:
         expression, name = r"\d{2}", "yy"
     elif letter == "S":
-        expression = rf"\d{{{field.count}}}"
+        expression = rf"\d{{{field.times}}}"
     else:
-        expression = rf"\d{{{field.count}}}" if field.count > 1 else r"\d{1,19}"
+        expression = rf"\d{{{field.times}}}" if field.times > 1 else r"\d{1,19}"
     if name in seen:
         return f"(?:{expression})"
     seen.add(name)
     return f"(?P<{name}>{expression})"
 
 
-def _moment(given: dict[str, str]) -> datetime.datetime | datetime.date:
+def _moment(given: dict[str, str]) -> dt.datetime | dt.date:
     year = int(given["y"]) if "y" in given else 2000 + int(given["yy"])
     month = _month_number(given)
     if "D" in given and month is None:
-        day = datetime.date(year, 1, 1) + datetime.timedelta(days=int(given["D"]) - 1)
+        day = dt.date(year, 1, 1) + dt.timedelta(days=int(given["D"]) - 1)
     else:
-        day = datetime.date(year, month or 1, int(given.get("d", "1")))
+        day = dt.date(year, month or 1, int(given.get("d", "1")))
     if not {"H", "h", "K", "k"} & given.keys():
         return day
-    moment = datetime.datetime.combine(day, _time(given))
+    moment = dt.datetime.combine(day, _time(given))
     if "X" in given:
         return moment.replace(tzinfo=zone(given["X"]))
     return moment.replace(tzinfo=zone(given["V"])) if "V" in given else moment
@@ -322,32 +322,32 @@ def _month_number(given: dict[str, str]) -> int | None:
     return int(given["M"]) if "M" in given else None
 
 
-def _time(given: dict[str, str]) -> datetime.time:
+def _time(given: dict[str, str]) -> dt.time:
     hour = int(given.get("H") or given.get("k") or given.get("h") or given.get("K") or 0)
     if "a" in given:
         hour = hour % 12 + (12 if given["a"].upper() == "PM" else 0)
     micros = int(given.get("S", "0").ljust(6, "0")[:6])
-    return datetime.time(hour % 24, int(given.get("m", "0")), int(given.get("s", "0")), micros)
+    return dt.time(hour % 24, int(given.get("m", "0")), int(given.get("s", "0")), micros)
 
 
 _FIXED = regex.compile(r"(?:UTC|GMT|UT)?([+-])(\d{1,2}):?(\d{2})?(?::?(\d{2}))?")
 
 
 @lru_cache(maxsize=256)
-def zone(name: str) -> datetime.tzinfo:
+def zone(name: str) -> dt.tzinfo:
     """Give the time zone of a name or offset: `Europe/Paris`, `UTC`, `Z`, `+02:00`.
 
     Raises:
         Refusal: there is none.
     """
     if name == "Z":
-        return datetime.UTC
+        return dt.UTC
     fixed = _FIXED.fullmatch(name)
     if fixed:
         sign, hours, minutes, seconds = fixed.groups()
-        offset = datetime.timedelta(hours=int(hours), minutes=int(minutes or 0), seconds=int(seconds or 0))
-        if offset <= datetime.timedelta(hours=18):
-            return datetime.timezone(-offset if sign == "-" else offset) if offset else datetime.UTC
+        offset = dt.timedelta(hours=int(hours), minutes=int(minutes or 0), seconds=int(seconds or 0))
+        if offset <= dt.timedelta(hours=18):
+            return dt.timezone(-offset if sign == "-" else offset) if offset else dt.UTC
         raise Refusal(f"Zone offset not in valid range: {name}")
     try:
         return ZoneInfo(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -30,35 +30,35 @@ _PATTERNS = {
     "medium": "MMM d, y, h:mm:ss\u202fa",
     "short": "M/d/yy, h:mm\u202fa",
 }
-_Writer = Callable[[datetime.datetime], str]
+_Writer = Callable[[dt.datetime], str]
 
 
-def _fraction(moment: datetime.datetime) -> str:
+def _fraction(moment: dt.datetime) -> str:
     return f".{moment.microsecond:06d}".rstrip("0") if moment.microsecond else ""
 
 
-def _date(moment: datetime.datetime) -> str:
+def _date(moment: dt.datetime) -> str:
     return moment.strftime("%Y-%m-%d").rjust(10, "0")
 
 
-def _time(moment: datetime.datetime) -> str:
+def _time(moment: dt.datetime) -> str:
     return moment.strftime("%H:%M:%S") + _fraction(moment)
 
 
-def _zoned(moment: datetime.datetime) -> str:
+def _zoned(moment: dt.datetime) -> str:
     key = getattr(moment.tzinfo, "key", None)
     return f"{_date(moment)}T{_time(moment)}{offset_text(moment)}" + (f"[{key}]" if key else "")
 
 
-def _instant(moment: datetime.datetime) -> str:
-    instant = moment.astimezone(datetime.UTC)
+def _instant(moment: dt.datetime) -> str:
+    instant = moment.astimezone(dt.UTC)
     fraction = f"{instant.microsecond:06d}" if instant.microsecond else ""
     if fraction.endswith("000"):
         fraction = fraction[:3]
     return f"{_date(instant)}T{instant:%H:%M:%S}" + (f".{fraction}" if fraction else "") + "Z"
 
 
-def _rfc_1123(moment: datetime.datetime) -> str:
+def _rfc_1123(moment: dt.datetime) -> str:
     offset = offset_text(moment).replace(":", "")
     return (
         f"{DAYS[moment.weekday()][:3]}, {moment.day} {MONTHS[moment.month - 1][:3]} {moment.year:04d} "
@@ -66,7 +66,7 @@ def _rfc_1123(moment: datetime.datetime) -> str:
     )
 
 
-def _week_date(moment: datetime.datetime) -> str:
+def _week_date(moment: dt.datetime) -> str:
     year, week, day = moment.isocalendar()
     return f"{year:04d}-W{week:02d}-{day}{offset_text(moment)}"
 
@@ -95,42 +95,42 @@ _ISO = regex.compile(
 _RFC_1123 = regex.compile(r"(?:\w{3}, )?(\d{1,2}) (\w{3}) (\d{4}) (\d{2}):(\d{2})(?::(\d{2}))? (GMT|[+-]\d{4})")
 
 
-def _iso_moment(text: str) -> datetime.datetime | datetime.date:
+def _iso_moment(text: str) -> dt.datetime | dt.date:
     found = _ISO.fullmatch(text)
     if found is None:
         raise Refusal(f"Text '{text[:100]}' could not be parsed as a date")
     year, month, day, hour, minute, second, fraction, offset, region = found.groups()
     try:
-        date = datetime.date(int(year), int(month), int(day))
+        date = dt.date(int(year), int(month), int(day))
         if hour is None:
             return date
         micros = int((fraction or "0").ljust(6, "0")[:6])
-        time = datetime.time(int(hour), int(minute), int(second or 0), micros)
+        time = dt.time(int(hour), int(minute), int(second or 0), micros)
     except ValueError as error:
         raise Refusal(f"Text '{text[:100]}' could not be parsed: {error}") from error
-    moment = datetime.datetime.combine(date, time)
+    moment = dt.datetime.combine(date, time)
     if offset is None:
         return moment
     moment = moment.replace(tzinfo=zone(offset))
     return moment if region is None else moment.astimezone(zone(region))
 
 
-def _rfc_moment(text: str) -> datetime.datetime:
+def _rfc_moment(text: str) -> dt.datetime:
     found = _RFC_1123.fullmatch(text)
     if found is None:
         raise Refusal(f"Text '{text[:100]}' could not be parsed as an RFC 1123 date")
     day, month, year, hour, minute, second, offset = found.groups()
     try:
         number = [name[:3] for name in MONTHS].index(month.capitalize()) + 1
-        moment = datetime.datetime(  # noqa: DTZ001 - the zone comes next
+        moment = dt.datetime(  # noqa: DTZ001 - the zone comes next
             int(year), number, int(day), int(hour), int(minute), int(second or 0)
         )
     except ValueError as error:
         raise Refusal(f"Text '{text[:100]}' could not be parsed: {error}") from error
-    return moment.replace(tzinfo=datetime.UTC if offset == "GMT" else zone(offset))
+    return moment.replace(tzinfo=dt.UTC if offset == "GMT" else zone(offset))
 
 
-def moment_of(value: Any, where: datetime.tzinfo, existing: str | None = None) -> datetime.datetime:
+def moment_of(value: Any, where: dt.tzinfo, existing: str | None = None) -> dt.datetime:
     """Give the aware date-time that a value stands for.
 
     A date-time or date without a zone is one of `where`; a number counts seconds since 1970.
@@ -138,7 +138,7 @@ def moment_of(value: Any, where: datetime.tzinfo, existing: str | None = None) -
     Raises:
         Refusal: the value stands for none.
     """
-    found: datetime.datetime | datetime.date
+    found: dt.datetime | dt.date
     if isinstance(value, str):
         if existing is None or existing.startswith("iso"):
             found = _iso_moment(value)
@@ -146,16 +146,16 @@ def moment_of(value: Any, where: datetime.tzinfo, existing: str | None = None) -
             found = _rfc_moment(value)
         else:
             found = read(value, _PATTERNS.get(existing, existing))
-        if not isinstance(found, datetime.datetime):
-            found = datetime.datetime.combine(found, datetime.time.min)
-    elif isinstance(value, datetime.datetime):
+        if not isinstance(found, dt.datetime):
+            found = dt.datetime.combine(found, dt.time.min)
+    elif isinstance(value, dt.datetime):
         found = value
-    elif isinstance(value, datetime.date):
+    elif isinstance(value, dt.date):
         # Kestra takes noon for a date that is no text.
-        found = datetime.datetime.combine(value, datetime.time(12))
+        found = dt.datetime.combine(value, dt.time(12))
     elif isinstance(value, int) and not isinstance(value, bool):
         try:
-            return datetime.datetime.fromtimestamp(value, where)
+            return dt.datetime.fromtimestamp(value, where)
         except (ValueError, OverflowError, OSError) as error:
             raise Refusal(f"{value} is too large for a date") from error
     else:
@@ -168,12 +168,12 @@ def _text(given: Mapping[str, Any], name: str) -> str | None:
     return None if value is None else text_of(value, f"The argument '{name}'")
 
 
-def _zone(evaluation: Evaluation, given: Mapping[str, Any]) -> datetime.tzinfo:
+def _zone(evaluation: Evaluation, given: Mapping[str, Any]) -> dt.tzinfo:
     name = _text(given, "timeZone")
     return evaluation.renderer.outside.zone() if name is None else zone(name)
 
 
-def _formatted(evaluation: Evaluation, moment: datetime.datetime, given: Mapping[str, Any]) -> str:
+def _formatted(evaluation: Evaluation, moment: dt.datetime, given: Mapping[str, Any]) -> str:
     locale = _text(given, "locale") or "en"
     if not locale.lower().startswith("en"):
         raise Refusal(f"The locale `{locale}` is not available, only English ones are")
@@ -223,25 +223,25 @@ def date_add(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> An
         raise Refusal("The date is out of range") from error
 
 
-def _moved(moment: datetime.datetime, amount: int, unit: str) -> datetime.datetime:
+def _moved(moment: dt.datetime, amount: int, unit: str) -> dt.datetime:
     if unit in _TIME_UNITS:
-        passed = datetime.timedelta(microseconds=math.trunc(amount * _TIME_UNITS[unit]))
-        return (moment.astimezone(datetime.UTC) + passed).astimezone(moment.tzinfo)
+        passed = dt.timedelta(microseconds=math.trunc(amount * _TIME_UNITS[unit]))
+        return (moment.astimezone(dt.UTC) + passed).astimezone(moment.tzinfo)
     if unit in _DAY_UNITS:
-        moved = moment + datetime.timedelta(days=amount * _DAY_UNITS[unit])
+        moved = moment + dt.timedelta(days=amount * _DAY_UNITS[unit])
     elif unit in _MONTH_UNITS:
         year, month = divmod(moment.year * 12 + moment.month - 1 + amount * _MONTH_UNITS[unit], 12)
-        last = (datetime.date(year + (month + 1) // 12, (month + 1) % 12 + 1, 1) - datetime.timedelta(1)).day
+        last = (dt.date(year + (month + 1) // 12, (month + 1) % 12 + 1, 1) - dt.timedelta(1)).day
         moved = moment.replace(year=year, month=month + 1, day=min(moment.day, last))
     else:
         raise Refusal(f"No enum constant java.time.temporal.ChronoUnit.{unit}")
     # A wall-clock time that doesn't exist on that day moves on, as in Java.
-    return moved.astimezone(datetime.UTC).astimezone(moment.tzinfo)
+    return moved.astimezone(dt.UTC).astimezone(moment.tzinfo)
 
 
 def _seconds_and_micros(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> tuple[int, int]:
     moment = moment_of(value, _zone(evaluation, given), _text(given, "existingFormat"))
-    passed = moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    passed = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     return passed.days * 86_400 + passed.seconds, passed.microseconds
 
 
@@ -284,7 +284,7 @@ def now(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
     return _formatted(evaluation, evaluation.renderer.outside.now(), given)
 
 
-def _calendar(name: str, take: Callable[[datetime.datetime], Any]) -> None:
+def _calendar(name: str, take: Callable[[dt.datetime], Any]) -> None:
     @calling(name, "date", "timeZone")
     def of_date(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
         value = needed(given, "date", f"The '{name}' function expects an argument 'date'.")
@@ -313,5 +313,5 @@ def is_day_week_in_month(evaluation: Evaluation, given: Mapping[str, Any]) -> An
     if DAYS[moment.weekday()].upper() != day:
         return False
     if position == "LAST":
-        return (moment + datetime.timedelta(days=7)).month != moment.month
+        return (moment + dt.timedelta(days=7)).month != moment.month
     return (moment.day - 1) // 7 == _POSITIONS.index(position)

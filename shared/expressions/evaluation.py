@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from shared.expressions import attributes, operators
@@ -125,8 +126,18 @@ class Evaluation:
         except Refusal as refusal:
             raise self.error(refusal, line, column) from None
 
-    def method(self, value: Any, name: str, given: tuple[Any, ...], line: int, column: int, root: str | None) -> Any:
-        """Call a method of a value."""
+    def method(
+        self,
+        value: Any,
+        name: str,
+        given: tuple[Any, ...],
+        named: dict[str, Any],
+        line: int,
+        column: int,
+        root: str | None,
+    ) -> Any:
+        """Call a method of a value; the parser allows it no named arguments."""
+        assert not named
         try:
             if value is None:
                 raise Missing(root or name)
@@ -282,11 +293,12 @@ class Evaluation:
             if isinstance(value, Mapping):
                 self.budget.items(len(value))
                 return list(itertools.starmap(Entry, value.items()))
-            if isinstance(value, Set):
+            if isinstance(value, AbstractSet):
                 return list(value)
-            raise Refusal(f"Not an iterable object. Value = [{java_text(value, self.budget)[:200]}]")
+            shown = java_text(value, self.budget)[:200]
         except Refusal as refusal:
             raise self.error(refusal, line, column) from refusal
+        raise self.error(Refusal(f"Not an iterable object. Value = [{shown}]"), line, column)
 
     def loop(self, name: str, items: Sequence[Any], line: int, column: int) -> Iterator[None]:
         """Go over the items, with the item and `loop` as variables."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import datetime
+import datetime as dt
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any, Final
 
@@ -48,19 +49,23 @@ def to_ion(value: Any, budget: Budget) -> str:
 def _write(value: Any, parts: list[str], length: list[int], budget: Budget, depth: int) -> None:
     if isinstance(value, Entry):
         value = {value.key: value.value}
-    if isinstance(value, (Mapping, list, tuple, Set)):
+    if isinstance(value, (Mapping, list, tuple, AbstractSet)):
         if depth > READ_DEPTH:
             raise Excess(f"The value nests more than {READ_DEPTH} levels deep")
-        struct = isinstance(value, Mapping)
-        parts.append("{" if struct else "[")
-        for number, item in enumerate(value):
+        pairs: Iterable[tuple[Any, Any]]
+        if isinstance(value, Mapping):
+            opening, closing, pairs = "{", "}", value.items()
+        else:
+            opening, closing, pairs = "[", "]", ((None, item) for item in value)
+        parts.append(opening)
+        for number, (key, item) in enumerate(pairs):
             parts.append("," if number else "")
-            if struct:
-                name = _name(item if isinstance(item, str) else scalar_text(item) or "null")
+            if opening == "{":
+                name = _name(key if isinstance(key, str) else scalar_text(key) or "null")
                 length[0] += len(name)
                 parts.append(f"{name}:")
-            _write(value[item] if struct else item, parts, length, budget, depth + 1)
-        parts.append("}" if struct else "]")
+            _write(item, parts, length, budget, depth + 1)
+        parts.append(closing)
         return
     text = _scalar(value)
     length[0] += len(text) + 1
@@ -97,10 +102,10 @@ def _scalar(value: Any) -> str:
         return text if "." in text else f"{text}."
     if isinstance(value, int):
         return scalar_text(value) or "0"
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         kind = "LocalDateTime" if value.tzinfo is None else "ZonedDateTime"
         return f'{kind}::"{iso_text(value)}"'
-    if isinstance(value, datetime.date):
+    if isinstance(value, dt.date):
         return f'LocalDate::"{value.isoformat()}"'
     if isinstance(value, bytes):
         return "{{" + base64.b64encode(value).decode() + "}}"
@@ -262,9 +267,7 @@ class _Reader:
         if exponent in ("e", "E"):
             return float(text)
         if exponent or found[1] is not None:
-            number = Decimal(text.lower().replace("d", "e"))
-            # Jackson gives a decimal for an untyped value as a double only where asked to; texts are alike.
-            return number
+            return Decimal(text.lower().replace("d", "e"))
         digits = text.removeprefix("-")
         base = {"0x": 16, "0b": 2}.get(digits[:2].lower(), 10)
         if len(digits) > 1000:
@@ -275,7 +278,7 @@ class _Reader:
         date = text.removesuffix("T")
         if len(date) < len("2024-01-01"):
             return date
-        return moment_of(date, datetime.UTC)
+        return moment_of(date, dt.UTC)
 
     def _lob(self) -> Any:
         end = self._text.find("}}", self._at)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
@@ -39,7 +40,7 @@ def _write(value: Any, parts: list[str], length: list[int], budget: Budget, dept
     elif isinstance(value, Entry):
         _write_pairs([(value.key, value.value)], parts, length, budget, depth)
         return
-    elif kind is list or isinstance(value, (list, tuple, Set)):
+    elif kind is list or isinstance(value, (list, tuple, AbstractSet)):
         _deeper(depth, budget)
         parts.append("[")
         for number, item in enumerate(value):
@@ -86,15 +87,15 @@ def _scalar(value: Any) -> str:
         return text if math.isfinite(value) else f'"{text}"'
     if isinstance(value, (int, Decimal)):
         return scalar_text(value) or "null"
-    if isinstance(value, datetime.timedelta):
+    if isinstance(value, dt.timedelta):
         # Jackson writes durations as decimal seconds.
         return f"{value.days * 86_400 + value.seconds}.{value.microseconds * 1000:09d}"
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return encode_basestring(iso_text(value))
     return encode_basestring(scalar_text(value) or "")
 
 
-def iso_text(value: datetime.datetime) -> str:
+def iso_text(value: dt.datetime) -> str:
     """Print a date-time in ISO 8601 with its seconds, as Jackson's date modules do."""
     text = value.isoformat()
     return text[:-6] + "Z" if text.endswith("+00:00") else text
@@ -107,7 +108,7 @@ def plain(value: Any, budget: Budget, *, keep_null: bool = False, depth: int = 0
     budget.step()
     if isinstance(value, Entry):
         value = {value.key: value.value}
-    if isinstance(value, (Mapping, list, tuple, Set)):
+    if isinstance(value, (Mapping, list, tuple, AbstractSet)):
         _deeper(depth, budget)
     if isinstance(value, Mapping):
         return {
@@ -117,11 +118,11 @@ def plain(value: Any, budget: Budget, *, keep_null: bool = False, depth: int = 0
             for key, item in value.items()
             if keep_null or item is not None
         }
-    if isinstance(value, (list, tuple, Set)):
+    if isinstance(value, (list, tuple, AbstractSet)):
         return [plain(item, budget, keep_null=keep_null, depth=depth + 1) for item in value]
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return iso_text(value)
     return scalar_text(value)
 

@@ -7,6 +7,7 @@ backslashes and may hold `#{…}`, `-` trims whitespace only where whitespace fo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 import regex
 from jinja2.exceptions import TemplateSyntaxError
@@ -18,7 +19,7 @@ class Position(int):
 
     column: int
 
-    def __new__(cls, line: int, column: int) -> Position:
+    def __new__(cls, line: int, column: int) -> Self:
         """Make a position; both count from 1."""
         position = int.__new__(cls, line)
         position.column = column

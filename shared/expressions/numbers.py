@@ -72,7 +72,7 @@ def _guessed(text: str) -> Any:
         return number if number in LONG_RANGE else BigInteger(number)
     exact = _real(text)
     short, double = Float32(float(exact)), float(exact)
-    if not math.isinf(short) and not (short == 0 and exact != 0) and float_text(short) == float_text(double):
+    if not math.isinf(short) and (short or not exact) and float_text(short) == float_text(double):
         return short
     if not math.isinf(double) and not (double == 0 and exact != 0) and Decimal(repr(double)) == exact:
         return double

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
@@ -42,7 +43,7 @@ def add(left: Any, right: Any, budget: Budget) -> Any:
         budget.text(len(first) + len(second))
         return first + second
     if isinstance(left, (list, tuple)):
-        if isinstance(right, (list, tuple, Set)):
+        if isinstance(right, (list, tuple, AbstractSet)):
             budget.items(len(left) + len(right))
             return [*left, *right]
         budget.items(len(left) + 1)
@@ -54,7 +55,7 @@ def subtract(left: Any, right: Any, budget: Budget) -> Any:
     """Subtract numbers, or take items out of a list."""
     if isinstance(left, (list, tuple)):
         budget.items(len(left))
-        if isinstance(right, (list, tuple, Set)):
+        if isinstance(right, (list, tuple, AbstractSet)):
             return [item for item in left if not any(equal(item, other) for other in right)]
         rest = list(left)
         for position, item in enumerate(rest):
@@ -196,8 +197,8 @@ def contains(left: Any, right: Any, budget: Budget) -> bool:
         return False
     if isinstance(left, Mapping):
         return isinstance(right, (str, int, float, bool)) and right in left
-    if isinstance(left, (list, tuple, Set)):
-        wanted = right if isinstance(right, (list, tuple, Set)) else [right]
+    if isinstance(left, (list, tuple, AbstractSet)):
+        wanted = right if isinstance(right, (list, tuple, AbstractSet)) else [right]
         budget.step(len(left) * len(wanted))
         return all(any(equal(item, one) for item in left) for one in wanted)
     if isinstance(left, str):

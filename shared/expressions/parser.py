@@ -82,9 +82,10 @@ class PebbleParser(Parser):
         with_condexpr: bool = True,
         extra_end_rules: tuple[str, ...] | None = None,
         explicit_parentheses: bool = False,
+        with_namespace: bool = False,
     ) -> nodes.Expr:
         """Parse what stands between `{{` and `}}`: Pebble has one expression there, no tuples."""
-        del simplified, with_condexpr, extra_end_rules, explicit_parentheses
+        del simplified, with_condexpr, extra_end_rules, explicit_parentheses, with_namespace
         return self.parse_expression()
 
     def parse_expression(self, with_condexpr: bool = True) -> nodes.Expr:

@@ -6,7 +6,9 @@ cost doesn't grow with its execution.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+import functools
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +47,8 @@ class Reach:
     rendered: tuple[tuple[Path, bool], ...] = ()
     #: Templates whose result is rendered again, so that values may become templates.
     looping: frozenset[str] = frozenset()
-    _facts: tuple[Facts, ...] = field(default=(), repr=False)
+    #: What each template reads.
+    facts: tuple[Facts, ...] = field(default=(), repr=False)
 
     @property
     def roots(self) -> frozenset[str]:
@@ -73,7 +76,7 @@ class Reach:
         if reach.everything:
             return reach
         tree = {root: _constant(access, variables) for root, access in reach.tree.items()}
-        return Reach(tree, reach.wide, looping=reach.looping, _facts=reach._facts)
+        return Reach(tree, reach.wide, looping=reach.looping, facts=reach.facts)
 
     def prune(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Give the smallest context for which rendering is the same. Values are shared, not copied."""
@@ -92,7 +95,12 @@ class Reach:
         return dict(variables)
 
 
-def reach(templates: Iterable[Any], vars: Mapping[str, Any] | None = None, *, recursive: bool = False) -> Reach:
+def reach(
+    templates: Iterable[Any],
+    vars: Mapping[str, Any] | None = None,  # noqa: A002 - Kestra's name for them
+    *,
+    recursive: bool = False,
+) -> Reach:
     """Find what templates can reach.
 
     Args:
@@ -123,7 +131,7 @@ def _texts(value: Any) -> Iterator[str]:
         for key, item in value.items():
             yield from _texts(key)
             yield from _texts(item)
-    elif isinstance(value, (list, tuple, Set)):
+    elif isinstance(value, (list, tuple, AbstractSet)):
         for item in value:
             yield from _texts(item)
 
@@ -141,10 +149,10 @@ class _Collected:
     @classmethod
     def of(cls, reach: Reach) -> _Collected:
         collected = cls()
-        collected._facts = dict.fromkeys(reach._facts)
+        collected._facts = dict.fromkeys(reach.facts)
         collected.looping = set(reach.looping)
         collected.everything = reach.everything
-        done = {entry for facts in reach._facts for entry in facts.rendered} - set(reach.rendered)
+        done = {entry for facts in reach.facts for entry in facts.rendered} - set(reach.rendered)
         collected._followed = done
         collected._seen = {(source, True) for source in reach.looping}
         return collected
@@ -181,6 +189,7 @@ class _Collected:
                 try:
                     value = _value_at(variables, path)
                 except (RenderError, Refusal, LookupError):
+                    # There is nothing to render: rendering fails the same, or comes upon a default.
                     continue
                 for source in _texts(value):
                     self.add(source, looping=recursive)
@@ -328,23 +337,26 @@ def _pruned(value: Any, access: Access, variables: Mapping[str, Any]) -> Any:
     # What isn't read leaves its place, so that indices and the length stay.
     items = []
     for place, item in enumerate(value):
-        child = keys.get(place, every)
-        if child is not None and child is not every and every is not None:
-            child = _merged(child, every)
-        items.append(None if child is None else _pruned(item, child, variables))
+        read = [access for access in (keys.get(place), every) if access is not None]
+        items.append(_pruned(item, functools.reduce(_merged, read), variables) if read else None)
     return items
 
 
 def _value_at(variables: Mapping[str, Any], path: Path) -> Any:
+    """Give the value at the end of a path.
+
+    Raises:
+        Refusal: the path ends early.
+    """
     value: Any = variables
     for step in path:
-        key = step.key(variables) if isinstance(step, Subscript) else step
-        if isinstance(value, Mapping) and key not in value and isinstance(key, int):
-            key = str(key)
-        if not isinstance(value, (Mapping, list)) or not isinstance(key, (str, int)):
+        key: Any = step.key(variables) if isinstance(step, Subscript) else step
+        if not isinstance(key, (str, int)) or not isinstance(value, (Mapping, list)):
             raise Refusal("the path ends early")
-        if isinstance(value, list) and not (isinstance(key, int) and 0 <= key < len(value)):
-            raise Refusal("no such item")
+        if isinstance(value, list) and isinstance(key, str):
+            key = int(key) if key.isascii() and key.isdigit() and len(key) < len(str(len(value))) + 1 else len(value)
+        elif isinstance(value, Mapping) and isinstance(key, int) and key not in value:
+            key = str(key)
         value = value[key]
     return value
 
@@ -357,6 +369,6 @@ def _all_texts(value: Any) -> Iterator[tuple[str, bool]]:
             if isinstance(key, str):
                 yield key, True
             yield from _all_texts(item)
-    elif isinstance(value, (list, tuple, Set)):
+    elif isinstance(value, (list, tuple, AbstractSet)):
         for item in value:
             yield from _all_texts(item)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from typing import Any
 
@@ -124,7 +125,7 @@ class Renderer:
             return self.rendered(value, variables, budget, recursive, typed=False)
         if value is None or isinstance(value, (bool, int, float, Entry)):
             return value
-        if isinstance(value, (Mapping, list, tuple, Set)):
+        if isinstance(value, (Mapping, list, tuple, AbstractSet)):
             try:
                 budget.enter()
                 budget.items(len(value))

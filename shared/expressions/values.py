@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import math
 import struct
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from shared.expressions.errors import Excess
 from shared.expressions.limits import Budget
@@ -18,7 +19,7 @@ class Float32(float):
 
     __slots__ = ()
 
-    def __new__(cls, value: float | str) -> Float32:
+    def __new__(cls, value: float | str) -> Self:
         """Round to 32 bits; what is too large becomes infinite."""
         number = float(value)
         try:
@@ -57,11 +58,11 @@ _CLASS_NAMES: tuple[tuple[type, str], ...] = (
     (Mapping, "java.util.LinkedHashMap"),
     (list, "java.util.ArrayList"),
     (tuple, "java.util.ArrayList"),
-    (Set, "java.util.LinkedHashSet"),
-    (datetime.datetime, "java.time.ZonedDateTime"),
-    (datetime.date, "java.time.LocalDate"),
-    (datetime.time, "java.time.LocalTime"),
-    (datetime.timedelta, "java.time.Duration"),
+    (AbstractSet, "java.util.LinkedHashSet"),
+    (dt.datetime, "java.time.ZonedDateTime"),
+    (dt.date, "java.time.LocalDate"),
+    (dt.time, "java.time.LocalTime"),
+    (dt.timedelta, "java.time.Duration"),
 )
 
 
@@ -73,7 +74,7 @@ def class_name(value: Any) -> str:
         if value in INTEGER_RANGE:
             return "java.lang.Integer"
         return "java.lang.Long" if value in LONG_RANGE else "java.math.BigInteger"
-    if isinstance(value, datetime.datetime) and value.tzinfo is None:
+    if isinstance(value, dt.datetime) and value.tzinfo is None:
         return "java.time.LocalDateTime"
     for kind, name in _CLASS_NAMES:
         if isinstance(value, kind):
@@ -110,13 +111,13 @@ def _shortest32(value: Float32) -> str:
     return repr(float(value))
 
 
-def date_text(value: datetime.datetime) -> str:
+def date_text(value: dt.datetime) -> str:
     """Print a date-time as `ZonedDateTime.toString()` or `LocalDateTime.toString()`.
 
-    Java leaves out zero seconds. A date-time in `datetime.UTC` is printed as an `Instant`, which doesn't.
+    Java leaves out zero seconds. A date-time in `dt.UTC` is printed as an `Instant`, which doesn't.
     """
     text = value.strftime("%Y-%m-%dT%H:%M").rjust(16, "0")
-    if value.second or value.microsecond or value.tzinfo is datetime.UTC:
+    if value.second or value.microsecond or value.tzinfo is dt.UTC:
         text += f":{value.second:02d}"
     if value.microsecond:
         fraction = f"{value.microsecond:06d}"
@@ -128,9 +129,9 @@ def date_text(value: datetime.datetime) -> str:
     return f"{text}[{zone}]" if zone and zone != "UTC" else text
 
 
-def offset_text(value: datetime.datetime) -> str:
+def offset_text(value: dt.datetime) -> str:
     """Print the offset from UTC: `Z` or `+02:00`."""
-    offset = value.utcoffset() or datetime.timedelta()
+    offset = value.utcoffset() or dt.timedelta()
     seconds = int(offset.total_seconds())
     if not seconds:
         return "Z"
@@ -139,7 +140,7 @@ def offset_text(value: datetime.datetime) -> str:
     return f"{text}:{seconds % 60:02d}" if seconds % 60 else text
 
 
-def duration_text(value: datetime.timedelta) -> str:
+def duration_text(value: dt.timedelta) -> str:
     """Print a duration as `Duration.toString()`: `PT1H30M`, `PT-6H`, `PT0S`."""
     micros = (value.days * 86_400 + value.seconds) * 1_000_000 + value.microseconds
     if not micros:
@@ -163,7 +164,7 @@ def scalar_text(value: Any) -> str | None:
         return "true" if value else "false"
     if kind is int:
         return str(value)
-    if value is None or isinstance(value, (Mapping, list, tuple, Set)):
+    if value is None or isinstance(value, (Mapping, list, tuple, AbstractSet)):
         return None
     if isinstance(value, str):
         return str.__str__(value)
@@ -173,11 +174,11 @@ def scalar_text(value: Any) -> str | None:
         return format(value, "f")
     if isinstance(value, int):
         return int.__repr__(value)
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return date_text(value)
-    if isinstance(value, (datetime.date, datetime.time)):
+    if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
-    if isinstance(value, datetime.timedelta):
+    if isinstance(value, dt.timedelta):
         return duration_text(value)
     if isinstance(value, bytes):
         return value.decode(errors="replace")

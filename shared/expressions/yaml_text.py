@@ -36,11 +36,8 @@ def from_yaml(text: str) -> Any:
         Refusal: the text isn't YAML.
     """
     try:
-        loader = _Loader(text)
-        try:
-            return loader.get_data() if loader.check_data() else None
-        finally:
-            loader.dispose()
+        # Jackson reads the first document and leaves the others.
+        return next(iter(yaml.load_all(text, Loader=_Loader)), None)
     except (yaml.YAMLError, ValueError, RecursionError, TypeError) as error:
         raise Refusal(f"Invalid yaml: {error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 import os
 from collections.abc import Mapping
@@ -40,11 +40,11 @@ def value_of(marked: Any) -> Any:
             case "$float32":
                 return Float32(value)
             case "$zoned_datetime" | "$local_datetime":
-                return datetime.datetime.fromisoformat(value)
+                return dt.datetime.fromisoformat(value)
             case "$instant" | "$java_date":
-                return datetime.datetime.fromisoformat(value).astimezone(datetime.UTC)
+                return dt.datetime.fromisoformat(value).astimezone(dt.UTC)
             case "$duration":
-                return datetime.timedelta(seconds=int(value.removeprefix("PT").removesuffix("S")))
+                return dt.timedelta(seconds=int(value.removeprefix("PT").removesuffix("S")))
             case "$set":
                 return frozenset(value)
     return {key: value_of(item) for key, item in marked.items()}
