@@ -168,7 +168,7 @@ class _Resolution:
         if not is_template(item.default):
             return item.default
         try:
-            return self._render(item.default, scope)
+            return _rendered(item.default, self._render, scope)
         except Exception as error:
             raise ValueError(f"Cannot render 'defaults'. Cause: {error}") from error
 

@@ -224,7 +224,7 @@ def _default(node: Node | None, kind: str) -> Any:
 
 def _check_validators(values: Values, table: Table, item: Input, path: str) -> None:
     """Validators must be readable, and a default must be a value that they accept."""
-    found = len(values.report.problems)
+    known = len(values.report.problems)
     validator = item.properties.get("validator")
     if isinstance(validator, str):
         try:
@@ -233,25 +233,27 @@ def _check_validators(values: Values, table: Table, item: Input, path: str) -> N
             values.report.add(table.mark_of("validator"), f"{path}.validator", str(error))
     for name in ("after", "before"):
         bound = item.properties.get(name)
-        if bound is not None and not is_template(bound):
+        if bound is not None:
             try:
                 coercion.coerce(bound, item.type)
             except ValueError as error:
                 values.report.add(table.mark_of(name), f"{path}.{name}", str(error))
-    if item.type == "FILE" and item.has_default and not str(item.default).startswith(coercion.STORED_FILES):
-        values.report.add(
-            table.mark_of("defaults"), f"{path}.defaults", "no `defaults` can be set for inputs of type 'FILE'"
-        )
-    if (
-        item.has_default
-        and item.type != "FILE"
-        and not is_template(item.default)
-        and len(values.report.problems) == found
-    ):
+    if item.has_default and len(values.report.problems) == known:
         try:
-            coercion.check(coercion.coerce_input(item, item.default), item)
+            _check_default(item)
         except ValueError as error:
             values.report.add(table.mark_of("defaults"), f"{path}.defaults", str(error))
+
+
+def _check_default(item: Input) -> None:
+    """Raises ValueError where the default cannot be a value of the input; templates are checked when rendered."""
+    if item.type == "FILE" and not str(item.default).startswith(coercion.STORED_FILES):
+        raise ValueError("no `defaults` can be set for inputs of type 'FILE', but for the URI of a stored file")
+    if is_template(item.default):
+        return
+    typed = coercion.coerce_input(item, item.default)
+    if "expression" not in item.properties:  # else the values are known only when it is rendered
+        coercion.check(typed, item)
 
 
 def read_outputs(values: Values, node: Node | None) -> tuple[Placed, ...]:

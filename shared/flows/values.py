@@ -21,8 +21,12 @@ DOTTED_SLUG: Final = (_DOTTED_SLUG, "^[a-zA-Z0-9][.a-zA-Z0-9_-]*")
 
 
 def is_template(value: Any) -> bool:
-    """Whether a text is to be rendered before its value is known."""
-    return isinstance(value, str) and ("{{" in value or "{%" in value)
+    """Whether a text, or any text within a list or map, is to be rendered before the value is known."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value
+    if isinstance(value, dict):
+        return any(is_template(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(is_template(item) for item in value)
 
 
 def system_labels(labels: Mapping[str, str]) -> list[str]:

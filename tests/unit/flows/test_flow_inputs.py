@@ -168,6 +168,26 @@ def test_defaults():
     assert all(entry.is_default for entry in resolved.entries)
 
 
+def test_defaults_are_rendered_in_depth():
+    """Texts within a list or map are rendered too."""
+    resolved = resolve(
+        "{id: a, type: JSON, defaults: {b: ['{{ flow.id }}', 1]}}\n"
+        "{id: c, type: ARRAY, itemType: STRING, defaults: ['{{ flow.id }}']}",
+        {},
+        variables={"flow": {"id": "typed"}},
+    )
+
+    assert resolved.valid() == {"a": {"b": ["typed", 1]}, "c": ["typed"]}
+
+
+def test_a_default_of_a_rendered_choice_is_checked_when_its_values_are_known():
+    """The flow is read; the value must be one of those that the expression gives."""
+    text = "{id: a, type: SELECT, expression: '{{ flow.names }}', defaults: x}"
+
+    assert resolve(text, {}, variables={"flow": {"names": ["x"]}}).valid() == {"a": "x"}
+    assert "it must match the values `[y]`" in str(resolve(text, {}, variables={"flow": {"names": ["y"]}}).errors)
+
+
 def test_a_default_that_cannot_be_rendered_is_an_error():
     """The reason is in the message."""
     (entry,) = resolve("{id: a, type: STRING, defaults: '{{ nothing.here }}'}", {}).entries
