@@ -12,7 +12,14 @@ _CLASSES: Final = {
     "Graph": "!-~", "Print": " -~",
     "L": r"^\W\d_", "IsAlphabetic": r"^\W\d_", "N": r"\d", "Nd": r"\d", "IsDigit": r"\d",
 }  # fmt: skip
-_PROPERTY: Final = re.compile(r"\\(p)\{(\w+)\}")
+_WIDE: Final = (r"\p{L}", r"\p{IsAlphabetic}", r"\p{N}", r"\p{Nd}", r"\p{IsDigit}")
+"""Classes of all of Unicode."""
+_PROPERTY: Final = re.compile(r"\\p\{(\w+)\}")
+_GROUP: Final = re.compile(r"\(\?<(?=[a-zA-Z])")
+_BACK_REFERENCE: Final = re.compile(r"\\k<(\w+)>")
+_ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
+_NESTED: Final = re.compile(r"\[\^?\]?[^\]]*(\[|&&)")
+"""Java's unions and intersections of classes, which mean something else to Python."""
 _QUOTED: Final = re.compile(r"\\Q(.*?)(?:\\E|\Z)", re.DOTALL)
 
 
@@ -20,8 +27,11 @@ _QUOTED: Final = re.compile(r"\\Q(.*?)(?:\\E|\Z)", re.DOTALL)
 def compile_java(pattern: str) -> re.Pattern[str]:
     r"""The Java pattern for Python; `\d`, `\w` and `\s` are ASCII, as in Java. Raises ValueError."""
     text = _QUOTED.sub(lambda found: re.escape(found.group(1)), pattern)
-    text = text.replace(r"\z", r"\Z").replace(r"(?<", "(?P<").replace("(?P<=", "(?<=").replace("(?P<!", "(?<!")
-    wide = any(name in text for name in (r"\p{L}", r"\p{IsAlphabetic}", r"\p{N}", r"\p{Nd}", r"\p{IsDigit}"))
+    if _NESTED.search(_ESCAPED.sub("", text)):
+        raise ValueError(f"invalid pattern [{pattern}]: a character class within another is not supported")
+    text = _GROUP.sub("(?P<", text)
+    text = _BACK_REFERENCE.sub(r"(?P=\1)", text).replace(r"\z", r"\Z")
+    wide = any(name in text for name in _WIDE)
     text = _PROPERTY.sub(_character_class, text)
     try:
         return re.compile(text, 0 if wide else re.ASCII)
@@ -30,7 +40,7 @@ def compile_java(pattern: str) -> re.Pattern[str]:
 
 
 def _character_class(found: re.Match[str]) -> str:
-    name = found.group(2)
+    name = found.group(1)
     if name not in _CLASSES:
         raise ValueError(f"invalid pattern [{found.string}]: the character class {found.group(0)} is not supported")
     content = _CLASSES[name]

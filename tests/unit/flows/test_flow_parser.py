@@ -111,6 +111,63 @@ def test_branches():
     assert [task.id for task in flow.walk()] == ["choose", "a", "b", "c", "d", "e", "graph", "f", "g"]
 
 
+def test_pause():
+    """A Pause's inputs are typed inputs among its properties, its task to run at once is a branch."""
+    flow = read("""\
+        tasks:
+          - id: wait
+            type: io.kestra.plugin.core.flow.Pause
+            delay: "{{ inputs.delay }}"
+            timeout: PT1H
+            onResume: [{name: reason, type: string}]
+            onPause: {id: tell, type: io.kestra.plugin.core.debug.Return}
+        """)
+
+    (task,) = flow.tasks
+    assert (task.properties["delay"], task.timeout) == ("{{ inputs.delay }}", "PT1H")
+    assert [(item.id, item.type, item.required) for item in task.properties["onResume"]] == [("reason", "STRING", True)]
+    assert [child.id for child in task.branches["onPause"]] == ["tell"]
+
+
+def test_values_of_properties():
+    """Numbers and booleans may be texts of them; a template stays a text; objects are read in depth."""
+    flow = read("""\
+        tasks:
+          - id: loop
+            type: io.kestra.plugin.core.flow.LoopUntil
+            condition: true
+            checkFrequency: {maxIterations: "5", interval: PT1S}
+            failOnMaxReached: "true"
+            tasks: [{id: split, type: io.kestra.plugin.core.storage.Split, from: x, rows: "{{ inputs.rows }}"}]
+        triggers:
+          - id: after
+            type: io.kestra.plugin.core.trigger.Flow
+            states: [SUCCESS]
+            labels: {a: 1}
+            preconditions:
+              id: p
+              flows: [{namespace: acme, flowId: other, states: [FAILED]}]
+              where: [{id: w, filters: [{field: FLOW_ID, type: IN, values: [a, 1]}]}]
+        """)
+
+    (loop,) = flow.tasks
+    assert loop.properties == {
+        "condition": "true",
+        "checkFrequency": {"maxIterations": 5, "interval": "PT1S"},
+        "failOnMaxReached": True,
+    }
+    assert loop.branches["tasks"][0].properties == {"from": "x", "rows": "{{ inputs.rows }}"}
+    assert flow.triggers[0].properties == {
+        "states": ["SUCCESS"],
+        "labels": {"a": "1"},
+        "preconditions": {
+            "id": "p",
+            "flows": [{"namespace": "acme", "flowId": "other", "states": ["FAILED"]}],
+            "where": [{"id": "w", "filters": [{"field": "FLOW_ID", "type": "IN", "values": ["a", "1"]}]}],
+        },
+    }
+
+
 def test_flow_properties():
     """Labels, variables, concurrency, SLA, outputs, triggers, listeners and the ends of a flow are read."""
     flow = read(

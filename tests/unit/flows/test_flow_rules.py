@@ -136,6 +136,63 @@ def task(body: str) -> str:
             "triggers[0].type: Invalid type: io.kestra.plugin.core.debug.Return",
         ),
         (flow(ONE + "listeners: [{tasks: []}]\n"), "listeners[0].tasks: must not be empty"),
+        (flow(ONE + "listeners: [now]\n"), 'listeners[0]: expected a listener, found the text "now"'),
+        (flow(ONE + "triggers: [now]\n"), 'triggers[0]: expected a trigger, found the text "now"'),
+        (flow(ONE + "inputs: [now]\n"), 'inputs[0]: expected an input, found the text "now"'),
+        (flow(ONE + "outputs: [now]\n"), 'outputs[0]: expected an output, found the text "now"'),
+        (flow(ONE + "sla: [now]\n"), 'sla[0]: expected an SLA, found the text "now"'),
+        (flow("tasks: [now]\n"), 'tasks[0]: expected a task, found the text "now"'),
+        (flow("tasks: [{id: a}]\n"), "tasks[0].type: must not be null"),
+        (flow("tasks: [{id: a, type: [b]}]\n"), "tasks[0].type: expected a text, found a list"),
+        (flow(ONE + "concurrency: {behavior: FAIL}\n"), "concurrency.limit: must not be null"),
+        (flow(ONE + "concurrency: {limit: few}\n"), 'concurrency.limit: expected a whole number, found the text "few"'),
+        (
+            flow(ONE + "concurrency: {limit: 1, behavior: WAIT}\n"),
+            "concurrency.behavior: expected one of QUEUE, CANCEL",
+        ),
+        (flow(ONE + "variables: [a]\n"), "variables: expected a mapping, found a list"),
+        (flow(ONE + "disabled: maybe\n"), 'disabled: expected true or false, found the text "maybe"'),
+        (flow(ONE + "description: {a: b}\n"), "description: expected a text, found a mapping"),
+        (flow(ONE + "labels: {a: ~}\n"), "labels.a: Unsupported type for key: a, expected a text"),
+        (flow(ONE + "labels: [a]\n"), "labels[0]: expected a mapping with key and value"),
+        (flow(ONE + "sla: [{type: MAX_DURATION, behavior: FAIL, duration: PT1S}]\n"), "sla[0].id: must not be null"),
+        (
+            task(f"{RETURN}, retry: {{type: exponential, interval: PT1S, maxInterval: PT2S, delayFactor: big}}"),
+            'tasks[0].retry.delayFactor: expected a number, found the text "big"',
+        ),
+        (task(f"{RETURN}, allowFailure: '{{{{ x }}}}'"), "tasks[0].allowFailure: expected true or false"),
+        (
+            task("type: io.kestra.plugin.core.flow.Dag, tasks: [{dependsOn: [a]}]"),
+            "tasks[0].tasks[0].task: must not be null",
+        ),
+        (
+            task("type: io.kestra.plugin.core.flow.Dag, tasks: [now]"),
+            "tasks[0].tasks[0]: expected a mapping with task and",
+        ),
+        (
+            task("type: io.kestra.plugin.core.execution.Count, startDate: a, expression: b, flows: x"),
+            "tasks[0].flows: expected a list",
+        ),
+        (
+            task("type: io.kestra.plugin.core.flow.Pause, onResume: [{id: a, type: INT}, {id: a, type: INT}]"),
+            ": Invalid Flow: Duplicate input with name [a]",
+        ),
+        (
+            task(
+                "type: io.kestra.plugin.core.flow.WorkingDirectory, cache: {ttl: PT1M}, tasks: [{id: a, "
+                + RETURN
+                + "}]"
+            ),
+            "tasks[0].cache.patterns: must not be null",
+        ),
+        (
+            flow(
+                ONE + "triggers: [{id: t, type: io.kestra.plugin.core.trigger.Flow, preconditions: {id: p, flows:"
+                " [{namespace: acme, states: [DONE]}]}}]\n"
+            ),
+            "triggers[0].preconditions.flows[0].states[0]: expected one of CREATED",
+        ),
+        (flow(ONE + "inputs: [{id: a, type: MULTISELECT}]\n"), "inputs[0].values: must not be null"),
     ],
 )
 def test_what_is_refused(source, constraint):
