@@ -198,7 +198,7 @@ class Bench:
     def session(self) -> str:
         return self.inbox.sessions[-1]
 
-    def command(self, type_: str, variables: dict[str, Any] | None = None, **rest: Any) -> RunTaskRun:
+    def command(self, type_: str, variables: dict[str, Any] | None = None, /, **rest: Any) -> RunTaskRun:
         """A command to run a task. `rest`: its properties, and fields of the command with a `_` before."""
         own = {name[1:]: rest.pop(name) for name in list(rest) if name.startswith("_")}
         task_run_id = own.pop("task_run_id", None) or new_id()
@@ -223,7 +223,7 @@ class Bench:
             **own,
         )
 
-    def send(self, type_: str, variables: dict[str, Any] | None = None, **rest: Any) -> RunTaskRun:
+    def send(self, type_: str, variables: dict[str, Any] | None = None, /, **rest: Any) -> RunTaskRun:
         """Send a command to run a task."""
         command = self.command(type_, variables, **rest)
         self.inbox.send(command)
@@ -233,6 +233,6 @@ class Bench:
         """The AttemptEnded of a command, once it is there."""
         return until(lambda: self.log.events(AttemptEnded, command.task_run_id), "the end of an attempt")[-1]
 
-    def run(self, type_: str, variables: dict[str, Any] | None = None, **rest: Any) -> Any:
+    def run(self, type_: str, variables: dict[str, Any] | None = None, /, **rest: Any) -> Any:
         """Send a command and give its AttemptEnded."""
         return self.ended(self.send(type_, variables, **rest))

@@ -1,0 +1,95 @@
+"""Packages that add task types: the example of docs/plugins.md, and the types of Kestra's test code."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from runyard import plugin
+from tests.unit.worker.memory import Bench
+from worker.catalog import TaskCatalog
+
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "tests/plugins/example"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TaskCatalog:
+    """The types of everything installed, and of the example package: put where an installer would put it."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text())["project"]
+    shutil.copytree(EXAMPLE / "runyard_example", tmp_path / "runyard_example")
+    info = tmp_path / f"runyard_example-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = [f"{name} = {value}" for name, value in project["entry-points"]["runyard.tasks"].items()]
+    (info / "entry_points.txt").write_text("\n".join(["[runyard.tasks]", *points]))
+    monkeypatch.syspath_prepend(tmp_path)
+    return TaskCatalog.installed()
+
+
+def test_an_installed_package_adds_its_types(installed: TaskCatalog) -> None:
+    """The example's type runs on a worker beside the built-in ones, with each of its endings."""
+    text = "io.kestra.plugin.core.storage.Write"
+    with Bench(tasks=installed) as bench:
+        uri = bench.run(text, content="a b a").outputs["uri"]
+        counted = bench.run("com.example.text.CountWords", **{"from": uri, "ignore": ["b"]})
+        few = bench.run("com.example.text.CountWords", **{"from": uri, "leastWords": "{{ 2 + 2 }}"})
+        empty = bench.run("com.example.text.CountWords", **{"from": bench.run(text, content="").outputs["uri"]})
+
+    assert (counted.state, counted.outputs) == ("SUCCESS", {"total": 3, "counts": {"a": 2}})
+    assert (few.state, few.error) == ("WARNING", "fewer than 4 words")
+    assert (empty.state, empty.outputs, empty.error) == ("FAILED", {"total": 0}, "the file is empty")
+    assert bench.log.lines()[0].text == "3 words, 2 different ones"
+    assert {metric.value for metric in bench.log.metrics() if metric.name == "words"} == {3, 0}
+
+
+def test_a_package_that_fails_to_load_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point that can't be loaded is an error with a note that names it."""
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[runyard.tasks]\nbroken = no_such_module:tasks\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(ModuleNotFoundError) as raised:
+        TaskCatalog.installed()
+
+    assert raised.value.__notes__ == ["while loading the task types of 'broken' (no_such_module:tasks)"]
+
+
+def test_the_corpus_types_are_found_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With tests/plugins/corpus on the path the types of Kestra's test code run as it tells."""
+    monkeypatch.syspath_prepend(ROOT / "tests/plugins/corpus")
+    with Bench(tasks=TaskCatalog.installed()) as bench:
+        failed = bench.run("io.kestra.core.runners.test.TaskThatFail", message="{{ flow.id }}")
+        null = bench.run("io.kestra.core.tasks.test.NullOutputTask")
+        bench.run("io.kestra.core.runners.test.task.Alias", message="by alias")
+        large = bench.run("io.kestra.core.runners.test.WorkerTaskResultTooLarge")
+        encrypted = bench.run("io.kestra.core.tasks.test.Encrypted", format="Hello World")
+
+    assert (failed.state, failed.outputs) == ("FAILED", {"message": "flow"})
+    assert null.outputs == {"value": None}
+    assert bench.log.lines()[-1].text == "by alias"
+    assert large.outputs["size"] > 1_100_000
+    assert encrypted.outputs["value"]["type"] == "io.kestra.datatype:aes_encrypted"
+
+
+def test_the_documentation_shows_the_example() -> None:
+    """The class of docs/plugins.md is the one that the test above installs."""
+    source = (EXAMPLE / "runyard_example/__init__.py").read_text()
+    start = source.index("@dataclass")
+    shown = (ROOT / "docs/plugins.md").read_text()
+
+    assert source[start : source.index("def tasks")].strip() in shown
+
+
+def test_every_name_for_authors_is_documented() -> None:
+    """What runyard.plugin offers beside types of its own signatures is described in docs/plugins.md."""
+    shown = (ROOT / "docs/plugins.md").read_text()
+    inner = {"GROUP", "Files", "KvStore", "Level", "Metrics", "PropertyError", "State", "StorageError"}
+    inner |= {"TaskCatalog", "TaskLogger", "TaskRunInfo"}
+
+    assert [name for name in plugin.__all__ if name not in inner and name not in shown] == []
