@@ -28,6 +28,7 @@ from indexer.api.operations import ApiCollector
 from indexer.api.outside import ServerOutside
 from indexer.api.services import Services
 from indexer.api.tenancy import TenantPaths
+from indexer.pages import pages
 from indexer.recent import Recent
 from shared.expressions.renderer import Renderer
 from shared.flow_directory import FlowDirectory
@@ -93,6 +94,7 @@ def create_app(
     api.include_router(logs.metrics_router)
     app.include_router(api)
     app.include_router(operations.router)
+    app.include_router(pages.router)
     errors.install(app)
     app.add_middleware(TenantPaths)
     return app

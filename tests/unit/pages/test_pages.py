@@ -1,0 +1,234 @@
+"""The pages: the ten columns, everything in the URL, everything escaped."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from indexer.api import reading
+from indexer.pages.format import bytes_text, date, duration, seconds, short
+from indexer.pages.histogram import HEIGHT, WIDTH, histogram
+from shared.model.document import Kind
+from shared.model.query import Bucket
+from shared.ports import Versioned
+from tests.unit.api.conftest import FLOW, Api
+
+EVIL = '<script>alert("x")</script>'
+
+
+def task_run(number: int, **more: object) -> Versioned:
+    """A stored task run."""
+    at = f"2026-11-23T10:00:{number:02}.000Z"
+    document = {
+        "id": f"taskrun-number-{number:04}",
+        "tenantId": "main",
+        "namespace": "company.team",
+        "flowId": "hello",
+        "executionId": "execution-number-1",
+        "taskId": f"t{number}",
+        "taskType": "x",
+        "attemptsCount": number,
+        "labels": {"team": "blue"},
+        "state": {
+            "current": "SUCCESS",
+            "startDate": at,
+            "endDate": at,
+            "duration": 1.5,
+            "histories": [{"state": "CREATED", "date": at}, {"state": "SUCCESS", "date": at}],
+        },
+        "seq": number,
+        **more,
+    }
+    return Versioned(Kind.TASK_RUN, str(document["id"]), number, document, "execution-number-1")
+
+
+def links(text: str, name: str) -> dict[str, list[str]]:
+    """The parameters of the link with a text."""
+    found = re.search(rf'<a[^>]*href="([^"]+)"[^>]*>{re.escape(name)}(?: <span|</a>)', text)
+    assert found is not None, name
+    return parse_qs(urlsplit(found.group(1).replace("&amp;", "&")).query)
+
+
+def test_the_root_leads_to_the_task_runs(api: Api) -> None:
+    """`/` is a redirect."""
+    answer = api.get("/")
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "/ui/main/taskruns"
+    assert api.get("/ui/style.css").headers["content-type"].startswith("text/css")
+
+
+def test_the_page_has_ten_columns_with_each_run_s_values(api: Api) -> None:
+    """Execution, task, id, start, end, duration, namespace, flow, attempts, state."""
+    api.store.write([task_run(3)])
+    text = api.get("/ui/main/taskruns").text
+
+    heads = re.findall(r'<th scope="col"[^>]*><a href="[^"]*">([A-Z][A-Za-z]*)', text)
+    assert heads == [
+        "Execution", "Task", "ID", "Start", "End", "Duration", "Namespace", "Flow", "Attempts", "State",
+    ]  # fmt: skip
+    row = re.search(r"<tbody>(.*)</tbody>", text, re.DOTALL)
+    assert row is not None
+    cells = [
+        re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", row.group(1), re.DOTALL)
+    ]
+    assert cells == [
+        "…number-1", "t3", "…ber-0003", "2026-11-23 10:00:03.000", "2026-11-23 10:00:03.000", "1.5 s", "company.team", "hello",
+        "3", "SUCCESS",
+    ]  # fmt: skip
+    assert "/ui/main/executions/execution-number-1" in row.group(1)
+
+
+def test_filters_sorting_and_paging_are_in_the_url(api: Api) -> None:
+    """Links keep the filters; a column's link turns its direction; the form shows what was asked for."""
+    api.store.write([task_run(number) for number in range(30)])
+    params = [
+        ("namespace", "company"),
+        ("state", "SUCCESS"),
+        ("state", "FAILED"),
+        ("labels", "team:blue"),
+        ("size", "10"),
+    ]
+    text = api.get("/ui/main/taskruns", params=[*params, ("page", "2")]).text
+
+    following = links(text, "Next →")
+    assert following["page"] == ["3"]
+    assert following["state"] == ["SUCCESS", "FAILED"]
+    assert (following["namespace"], following["labels"]) == (["company"], ["team:blue"])
+    assert links(text, "Start")["sort"] == ["state.startDate:asc"]
+    assert links(text, "Task")["sort"] == ["taskId:desc"]
+    assert 'name="namespace" value="company"' in text
+    assert len(re.findall(r'name="state" value="\w+" checked', text)) == 2
+    assert "Page 2 of 3" in text
+    ascending = api.get("/ui/main/taskruns", params={"sort": "state.startDate:asc", "size": "10"}).text
+    assert ascending.index("t0") < ascending.index(">t9")
+
+
+def test_filters_that_find_nothing_or_cannot_be_understood_are_told(api: Api) -> None:
+    """An empty result says so; a bad query is 422 with the message on the page."""
+    api.store.write([task_run(1)])
+    assert "No task runs found" in api.get("/ui/main/taskruns", params={"flowId": "none"}).text
+    bad = api.get("/ui/main/taskruns", params={"q": "["})
+    assert bad.status_code == 422
+    assert "no closing bracket" in bad.text
+    assert api.get("/ui/main/taskruns", params={"labels": "novalue"}).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["q", "namespace", "flowId", "labels", "startDate", "sort", "state"])
+def test_parameters_are_escaped(api: Api, name: str) -> None:
+    """No parameter's text becomes markup."""
+    text = api.get("/ui/main/taskruns", params={name: f'"{EVIL}'}).text
+    assert "<script>" not in text
+
+
+def test_values_are_escaped_on_both_pages(api: Api) -> None:
+    """Task ids, values, outputs, errors, labels and log lines stay text; a policy forbids scripts besides."""
+    api.save()
+    body = api.run(params=[("wait", "true"), ("labels", f"evil:{EVIL}")], files={"name": (None, EVIL)})
+    run = task_run(1, value=EVIL, taskId=EVIL, error=EVIL, executionId=body["id"])
+    line = {
+        "id": "l1", "tenantId": "main", "namespace": "company.team", "flowId": "hello", "executionId": body["id"],
+        "level": "INFO", "message": EVIL, "timestamp": "2026-11-23T10:00:00.000Z", "index": 0,
+    }  # fmt: skip
+    api.store.write([run, Versioned(Kind.LOG, "l1", 1, line, body["id"])])
+    api.recent._entries.clear()
+
+    for path in ("/ui/main/taskruns", f"/ui/main/executions/{body['id']}"):
+        answer = api.get(path)
+        assert answer.status_code == 200
+        assert "<script>" not in answer.text
+        assert "&lt;script&gt;" in answer.text
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+def test_the_execution_page_shows_runs_attempts_outputs_and_logs(api: Api) -> None:
+    """Facts, labels and inputs; the task run with its attempt's worker and its outputs; the lines of the chosen level."""
+    api.save()
+    body = api.run(params={"wait": "true"}, files={"name": (None, "Ada")})
+    lines = [
+        {
+            "id": level, "tenantId": "main", "namespace": "company.team", "flowId": "hello", "executionId": body["id"],
+            "level": level, "message": f"line at {level}", "timestamp": "2026-11-23T10:00:00.000Z", "index": 0,
+        }
+        for level in ("DEBUG", "ERROR")
+    ]  # fmt: skip
+    api.store.write([Versioned(Kind.LOG, line["level"], 1, line, body["id"]) for line in lines])
+
+    text = api.get(f"/ui/main/executions/{body['id']}").text
+    assert body["id"] in text
+    assert "team: blue" in text
+    assert "Ada" in text
+    assert f'id="{body["taskRunList"][0]["id"]}"' in text
+    assert "w1" in text
+    assert "&lt;b&gt;1&lt;/b&gt;" in text
+    assert "line at ERROR" in text
+    assert "line at DEBUG" not in text
+    assert "http-equiv" not in text
+    debug = api.get(f"/ui/main/executions/{body['id']}", params={"level": "DEBUG"}).text
+    assert "line at DEBUG" in debug
+
+
+def test_a_running_execution_s_page_reloads_and_an_unknown_one_is_404(api: Api) -> None:
+    """Another tenant's execution is unknown too."""
+    api.executor.hold = True
+    api.save()
+    execution_id = api.run()["id"]
+    assert 'http-equiv="refresh"' in api.get(f"/ui/main/executions/{execution_id}").text
+    assert api.get("/ui/main/executions/none").status_code == 404
+    api.executor.succeed(execution_id)
+    assert api.ended(execution_id)["state"]["current"] == "SUCCESS"
+    assert api.get("/ui/main/executions/none", params={"level": "LOUD"}).status_code == 422
+
+
+def test_another_tenant_sees_nothing_on_the_pages(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither rows nor the execution."""
+    monkeypatch.setattr(reading, "AWAITED", 0.01)
+    api.store.write([task_run(1)])
+    assert "No task runs found" in api.get("/ui/other/taskruns").text
+    api.save(FLOW)
+    body = api.run(params={"wait": "true"})
+    api.recent._entries.clear()
+    assert api.get(f"/ui/other/executions/{body['id']}").status_code == 404
+
+
+def test_the_histogram_stacks_states_within_its_frame() -> None:
+    """Bars lie in the drawing; the highest bucket fills it; the counts are summed by state."""
+    buckets = [Bucket(0, {"FAILED": 1, "SUCCESS": 3}), Bucket(1000, {}), Bucket(2000, {"SUCCESS": 2})]
+    drawn = histogram(buckets)
+    assert drawn is not None
+    assert drawn.counts == {"SUCCESS": 5, "FAILED": 1}
+    assert (drawn.start, drawn.end, drawn.highest) == (0, 3000, 4)
+    assert [(bar.state, bar.count) for bar in drawn.bars] == [("SUCCESS", 3), ("FAILED", 1), ("SUCCESS", 2)]
+    for bar in drawn.bars:
+        assert 0 <= bar.x <= bar.x + bar.width <= WIDTH
+        assert 0 <= bar.y <= bar.y + bar.height <= HEIGHT + 0.01
+    low, high = drawn.bars[0], drawn.bars[1]
+    assert high.y + high.height == pytest.approx(low.y, abs=0.05)
+    assert histogram([]) is None
+    assert histogram([Bucket(0, {})]) is None
+
+
+def test_the_page_draws_the_histogram(api: Api) -> None:
+    """A rectangle with a title for each state."""
+    api.store.write([task_run(1), task_run(2)])
+    text = api.get("/ui/main/taskruns").text
+    assert re.search(r'<rect class="SUCCESS"[^>]*><title>[^<]*2 SUCCESS</title></rect>', text)
+
+
+@pytest.mark.parametrize(
+    ("length", "text"),
+    [(0.012, "12 ms"), (1.0, "1 s"), (3.25, "3.2 s"), (245, "4 min 5 s"), (3600, "1 h"), (183_600, "2 d 3 h")],
+)
+def test_lengths_of_time_are_short(length: float, text: str) -> None:
+    """Two units at most."""
+    assert seconds(length) == text
+
+
+def test_other_values_are_shown_as_people_read_them() -> None:
+    """Dates without T and Z, the ends of ids, bytes in binary units; what runs has an ellipsis."""
+    assert date("2026-11-23T17:53:49.383Z") == "2026-11-23 17:53:49.383"
+    assert date(None) == ""
+    assert (short("0352lxLMZIZig5DGPOwP21"), short("brief")) == ("…DGPOwP21", "brief")
+    assert [bytes_text(n) for n in (5, 1536, 3 * 1024 * 1024)] == ["5 B", "1.5 KiB", "3.0 MiB"]
+    assert duration({"startDate": "1970-01-01T00:00:01.000Z"}, 3_000) == "2 s …"
