@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -102,8 +102,8 @@ def consumer(settings: Settings, group: str | None, *, committed: bool = True, *
             "fetch.queue.backoff.ms": 5,
             "fetch.error.backoff.ms": 100,
             "auto.offset.reset": "earliest",
-            **common(settings),
-            **{name.replace("_", "."): value for name, value in extra.items()},
+            **_keys(extra),
+            **common(settings),  # a deployment may tune all but what follows
             "group.id": f"{settings.topics.prefix}{group or 'reader'}",
             "group.protocol": "classic",
             "enable.auto.commit": False,
@@ -124,11 +124,10 @@ def producer(settings: Settings, **extra: Any) -> Producer:
     return Producer(
         {
             "compression.type": "lz4",  # a document shrinks to a third, at less than 1 µs a record
-            "linger.ms": 1,  # company for records of other threads; a flush does not wait for it
             "queue.buffering.max.messages": 1_000_000,
             "queue.buffering.max.kbytes": 262_144,
-            **common(settings),
-            **{name.replace("_", "."): value for name, value in extra.items()},
+            **_keys(extra),
+            **common(settings),  # a deployment may tune all but what follows
             "message.max.bytes": settings.topics.max_message_bytes + BATCH_OVERHEAD,
             "enable.idempotence": True,
             "acks": "all",
@@ -196,6 +195,10 @@ def partition_counts(client: Consumer | AdminClient, names: Names) -> dict[Topic
         if time.monotonic() > deadline:
             raise JournalError(f"topics are missing: {', '.join(missing)}; `runyard topics` creates them")
         time.sleep(_PAUSE)
+
+
+def _keys(extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {name if name == "on_delivery" else name.replace("_", "."): value for name, value in extra.items()}
 
 
 def _log_error(error: KafkaError) -> None:

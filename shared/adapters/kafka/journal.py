@@ -227,8 +227,8 @@ class KafkaJournal:
         partitions = sorted({found.partition for found in assigned})
         if len(assigned) != 2 * len(partitions):
             raise JournalError(f"the group's assignment is not co-partitioned: {assigned}; do all members use `range`?")
-        # Kept for all commits until the next assignment. Asked for later, an evicted member's metadata may be empty,
-        # and a transaction with empty metadata is not fenced.
+        # Kept for all commits until the next assignment: what is asked for later is what the client knows then, and
+        # one that has noticed its eviction has no member id. A transaction without one is not fenced (KIP-447).
         self._member = consumer.consumer_group_metadata()
         owned = self._restored(consumer, partitions) if partitions else {}
         self._owned, self._kept = owned, {}

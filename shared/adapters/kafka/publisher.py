@@ -51,7 +51,9 @@ class Publisher:
         self._server.start()
 
     def _open(self) -> Producer:
-        return client.producer(self._settings, delivery_timeout_ms=round(_TIMEOUT * 1000))
+        # Whoever publishes waits for it: no linger. Records of several threads find company while others are in
+        # flight (measured: 1,150 calls/s of one thread and 7,000 of 16; with 1 ms of linger 500 and 5,700).
+        return client.producer(self._settings, linger_ms=0, delivery_timeout_ms=round(_TIMEOUT * 1000))
 
     def publish(self, records: Sequence[Outbound]) -> None:
         """See `EventLog.publish`. After a JournalError some of the records may have been written.
