@@ -7,12 +7,13 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from shared.messages import RunTaskRun, StopTaskRun, WorkerCommand
-from shared.ports import Inbox
+from shared.messages import DeadLetter, RunTaskRun, StopTaskRun, UnknownMessage, WorkerCommand
+from shared.ports import Inbox, Outbound, Topic
 from worker import gauges
 from worker.attempt import Attempt, Interruption
 from worker.heartbeat import Pulse
 from worker.pool import Pool
+from worker.reporter import Report, Reporter
 from worker.runner import Runner
 from worker.services import Services
 from worker.session import Session
@@ -33,12 +34,16 @@ _log = logging.getLogger(__name__)
 class Intake:
     """Owns the inbox and the session; used by one thread, the one that calls `step`."""
 
-    def __init__(self, inbox: Inbox, pool: Pool, runner: Runner, pulse: Pulse, services: Services) -> None:
+    def __init__(
+        self, inbox: Inbox, pool: Pool, runner: Runner, pulse: Pulse, reporter: Reporter, services: Services
+    ) -> None:
         """No session yet: `step` begins one."""
         self._inbox = inbox
         self._pool = pool
         self._runner = runner
         self._pulse = pulse
+        self._reporter = reporter
+        self._clock = services.clock
         self._settings = services.settings.worker
         self._session: Session | None = None
         self.draining = False
@@ -54,6 +59,9 @@ class Intake:
         wait = self._pool.hurry(time.monotonic())
         try:
             commands = self._inbox.take(2 * self._settings.concurrency, IDLE if wait is None else wait)
+        except UnknownMessage as error:
+            self._pass_over(session, error)
+            return
         except Exception:  # noqa: BLE001 - whatever the client says, the next try may work; the lease is the bound
             _log.exception("the inbox can't be read; again in %.0f s", RETRY)
             time.sleep(RETRY)
@@ -108,6 +116,13 @@ class Intake:
         session.ended = True
         self._session = None
         self.interrupt(attempts, Interruption.LOST)
+
+    def _pass_over(self, session: Session, error: UnknownMessage) -> None:
+        """A command that can't be read is dead-lettered; its work is found lost, since no heartbeat names it."""
+        _log.error("a command can't be read: %s", error)
+        letter = DeadLetter(f"{Topic.TASK_RUN_COMMANDS}/{session.id}", str(error), self._clock(), "worker")
+        self._reporter.report(Report([Outbound(Topic.DEAD_LETTERS, session.id, letter.to_bytes())]))
+        session.advance(self._inbox.position, 0)
 
     def _handle(self, session: Session, commands: Sequence[WorkerCommand]) -> None:
         attempts: list[Attempt] = []

@@ -48,7 +48,7 @@ class Worker:
         self._runner = Runner(services, tasks, self._reporter, self._deadlines)
         self._pool = Pool(self._settings.concurrency, self._runner.run, self._freed, name)
         self._pulse = Pulse(services, self._pool, self._runner, name)
-        self._intake = Intake(inbox, self._pool, self._runner, self._pulse, services)
+        self._intake = Intake(inbox, self._pool, self._runner, self._pulse, self._reporter, services)
         self._ending = threading.Event()
         self._grace = self._settings.grace
         self._stepped = time.monotonic()

@@ -18,6 +18,7 @@ from shared.messages import (
     Message,
     Metric,
     RunTaskRun,
+    UnknownMessage,
     WorkerCommand,
     decode,
 )
@@ -135,7 +136,7 @@ class MemoryInbox:
 
     def __init__(self) -> None:
         self.sessions: list[str] = []
-        self._commands: list[WorkerCommand] = []
+        self._commands: list[Any] = []
         self._position = 0
         self._changed = threading.Condition()
 
@@ -146,7 +147,7 @@ class MemoryInbox:
             self._changed.notify_all()
         return InboxAddress(0, self._position)
 
-    def send(self, *commands: WorkerCommand) -> None:
+    def send(self, *commands: WorkerCommand | UnknownMessage) -> None:
         with self._changed:
             self._commands.extend(commands)
             self._changed.notify_all()
@@ -156,6 +157,9 @@ class MemoryInbox:
             self._changed.wait_for(lambda: self._position < len(self._commands), timeout)
             found = self._commands[self._position : self._position + limit]
             self._position += len(found)
+        for command in found:
+            if isinstance(command, UnknownMessage):
+                raise command
         return [command for command in found if command.session == self.sessions[-1]]
 
     @property

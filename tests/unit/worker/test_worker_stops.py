@@ -10,7 +10,18 @@ from typing import ClassVar
 
 import pytest
 
-from shared.messages import AttemptDeclined, AttemptEnded, AttemptStarted, Heartbeat, RunTaskRun, StopTaskRun, decode
+from shared.messages import (
+    AttemptDeclined,
+    AttemptEnded,
+    AttemptStarted,
+    DeadLetter,
+    Heartbeat,
+    RunTaskRun,
+    StopTaskRun,
+    UnknownMessage,
+    decode,
+)
+from shared.ports import Topic
 from tests.unit.worker.memory import Bench, until
 from worker import runner
 from worker.catalog import TaskCatalog
@@ -222,3 +233,16 @@ def test_heartbeats_name_what_was_taken_before_their_position() -> None:
         elif isinstance(message, Heartbeat):
             held = {work[1] for work in message.held}
             assert set(order[: message.position]) <= held | seen
+
+
+def test_a_command_that_cannot_be_read_is_dead_lettered() -> None:
+    """It is passed over, its position too, and a dead letter says why; the worker goes on."""
+    with Bench() as bench:
+        bench.inbox.send(UnknownMessage("type 'New' is not known"))
+
+        (letter,) = until(lambda: bench.log.messages(Topic.DEAD_LETTERS), "a dead letter")
+        until(lambda: bench.log.heartbeats()[-1].position == 1, "its position")
+        assert bench.run(RETURN, format="works").state == "SUCCESS"
+
+    assert isinstance(letter, DeadLetter)
+    assert (letter.service, letter.reason) == ("worker", "type 'New' is not known")
