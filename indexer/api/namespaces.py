@@ -87,10 +87,12 @@ def value_type(value: Any) -> str:
     if _DATE.match(value):
         return "DATE"
     try:
-        if "T" in value and datetime.fromisoformat(value):
-            return "DATETIME"
-        if value.startswith("P") and parse_duration(value) is not None:
+        if value.startswith("P"):
+            parse_duration(value)
             return "DURATION"
+        if "T" in value:
+            datetime.fromisoformat(value)
+            return "DATETIME"
     except ValueError:
         return "STRING"
     return "STRING"

@@ -29,7 +29,9 @@ _HIDDEN_HEADERS: Final = frozenset({"authorization", "cookie"})
 """Not handed to the flow: they are the caller's credentials for this server."""
 
 
-@router.api_route("/{namespace}/{flow_id}/{key}", methods=["GET", "POST", "PUT"])
+@router.get("/{namespace}/{flow_id}/{key}", operation_id="webhook_get")
+@router.post("/{namespace}/{flow_id}/{key}", operation_id="webhook_post")
+@router.put("/{namespace}/{flow_id}/{key}", operation_id="webhook_put")
 async def call_webhook(request: Request, namespace: str, flow_id: str, key: str, tenant: OfTenant) -> Response:
     """Start the flow: 200 with the execution, 204 when the trigger's conditions do not hold, 404 for a wrong key."""
     flow = await known_flow(tenant, namespace, flow_id)
