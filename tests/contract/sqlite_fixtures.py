@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.adapters.sqlite import SqliteDatabase, SqliteEventLog, SqliteInbox, SqliteJournal
+from shared.adapters.sqlite import SqliteDatabase, SqliteDocumentStore, SqliteEventLog, SqliteInbox, SqliteJournal
 from tests.contract.streams import LIMIT
 
 
@@ -47,3 +47,11 @@ def sqlite_streams(sqlite_database: SqliteDatabase) -> Iterator[SqliteStreams]:
     streams = SqliteStreams(sqlite_database)
     yield streams
     streams.close()
+
+
+@pytest.fixture
+def sqlite_document_store(sqlite_database: SqliteDatabase) -> Iterator[SqliteDocumentStore]:
+    store = SqliteDocumentStore(sqlite_database)
+    store.prepare()
+    yield store
+    store.close()

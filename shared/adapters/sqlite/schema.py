@@ -27,7 +27,24 @@ _STREAMS_AND_STATE: Final = (
     ),
 )
 
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_STREAMS_AND_STATE,)
+_DOCUMENTS: Final = (
+    # A deleted document keeps its row, with its version and without a body.
+    (
+        "CREATE TABLE documents (place INTEGER PRIMARY KEY, kind INTEGER NOT NULL, id TEXT NOT NULL,"
+        " version INTEGER NOT NULL, routing TEXT NOT NULL, tenant TEXT, namespace TEXT, flow_id TEXT,"
+        " execution_id TEXT, task_id TEXT, state TEXT, started INTEGER, ended INTEGER, duration REAL,"
+        " trigger_execution_id TEXT, superseded INTEGER NOT NULL, labels TEXT, texts BLOB, body TEXT)"
+    ),
+    "CREATE UNIQUE INDEX documents_by_id ON documents (kind, id)",
+    "CREATE INDEX documents_by_start ON documents (kind, tenant, started)",
+    "CREATE INDEX documents_by_execution ON documents (execution_id, kind)",
+    (
+        "CREATE VIRTUAL TABLE documents_text USING fts5"
+        " (value, error, inputs, outputs, message, tokenize = 'unicode61 remove_diacritics 0')"
+    ),
+)
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_STREAMS_AND_STATE, _DOCUMENTS)
 """Statements that lead from version n to n + 1. Only ever appended to."""
 
 
