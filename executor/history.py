@@ -41,6 +41,8 @@ def records(
             document = document_of(subject, entries)
             kind, name = Kind.EXECUTION, subject.id
         elif isinstance(event, ExecutionDeleted):
+            yield from _removals(event, command_id, partition)
+            command_id = None
             continue
         else:
             continue
@@ -52,6 +54,23 @@ def records(
             kind=kind,
             id=name,
             document=document,
+            command_id=command_id,
+        )
+        command_id = None
+        yield Outbound(Topic.EXECUTION_EVENTS, name, record.to_bytes(), partition)
+
+
+def _removals(event: ExecutionDeleted, command_id: str | None, partition: int) -> Iterator[Outbound]:
+    """A record without a document for each one that goes."""
+    names = [(Kind.EXECUTION, event.execution_id), *((Kind.TASK_RUN, name) for name in event.task_runs)]
+    for kind, name in names:
+        record = EventRecord(
+            event=event.name,
+            execution_id=event.execution_id,
+            seq=event.seq,
+            at=event.at,
+            kind=kind,
+            id=name,
             command_id=command_id,
         )
         command_id = None

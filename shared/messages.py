@@ -115,6 +115,7 @@ class CreateExecution(ExecutionCommand):
     original_id: str | None = None
     attempt_number: int = 1
     original_created_at: Millis | None = None
+    snapshot: dict[str, Any] | None = None  #: of a replay: the task runs that are carried over
 
 
 @message
@@ -228,6 +229,14 @@ class ContinueFanOut(ExecutionCommand):
 @dataclass(frozen=True, slots=True)
 class ContinueKill(ExecutionCommand):
     """The engine's message to itself: close the next task runs of a large execution."""
+
+    after: str
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class ContinueLabels(ExecutionCommand):
+    """The engine's message to itself: show changed labels in the documents of the next task runs."""
 
     after: str
 

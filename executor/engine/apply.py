@@ -242,6 +242,30 @@ def _task_run_reopened(state: Overlay, event: e.TaskRunReopened) -> None:
     _count(state, event, before, after)
 
 
+def _task_run_imported(state: Overlay, event: e.TaskRunImported) -> None:
+    imported = replace(event.imported, seq=event.seq)
+    _put_task_run(state, imported)
+    if event.outputs is not None:
+        _put_outputs(state, imported, event.outputs)
+    for number, chunk in enumerate(event.chunks):
+        state.put(values_key(event.execution_id, imported.id, number), list(chunk))
+    execution = _header(state, event)
+    _put_header(
+        state,
+        replace(
+            execution,
+            task_runs=execution.task_runs + 1,
+            paused_runs=execution.paused_runs + (imported.state.current is StateType.PAUSED),
+            seq=event.seq,
+        ),
+    )
+
+
+def _task_run_relabelled(state: Overlay, event: e.TaskRunRelabelled) -> None:
+    _put_task_run(state, replace(_task_run(state, event), seq=event.seq))
+    _put_header(state, replace(_header(state, event), seq=event.seq))
+
+
 def _task_run_superseded(state: Overlay, event: e.TaskRunSuperseded) -> None:
     """The entry stays, marked, until the execution leaves: late results find it terminated."""
     before = _task_run(state, event)
@@ -268,6 +292,8 @@ _APPLIERS: Final[dict[type[e.Event], Callable[[Overlay, Any], None]]] = {
     e.TaskRunStarted: _task_run_started,
     e.TaskRunAttempted: _task_run_attempted,
     e.TaskRunReopened: _task_run_reopened,
+    e.TaskRunImported: _task_run_imported,
+    e.TaskRunRelabelled: _task_run_relabelled,
     e.TaskRunSuperseded: _task_run_superseded,
     e.CommandRejected: _rejected,
 }

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from executor.engine import retries
+from executor.engine import labels, retries
 from executor.engine.draft import Draft, Start
 from executor.engine.effects import Send, SetTimer
 from executor.engine.ends import announce_end, ended
 from executor.engine.events import (
     ErrorsLogged,
     ExecutionMoved,
-    LabelsChanged,
     TaskRunAttempted,
     TaskRunMoved,
     TaskRunStarted,
@@ -67,7 +66,7 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
         draft.emit(ErrorsLogged, lines=lines)
     attributes = message.attributes or {}
     if attributes.get("labels"):
-        set_labels(draft, attributes["labels"])
+        labels.add(draft, attributes["labels"])
     end(
         draft,
         task_run,
@@ -79,13 +78,6 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
         started_at=message.started_at,
     )
     return None
-
-
-def set_labels(draft: Draft, labels: Mapping[str, Any] | list[list[str]]) -> None:
-    """Add labels, replacing those with the same key."""
-    pairs = dict(labels)
-    kept = [(key, value) for key, value in draft.execution.labels if key not in pairs]
-    draft.emit(LabelsChanged, labels=(*kept, *((key, str(value)) for key, value in pairs.items())))
 
 
 def end(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from executor.engine import replays
 from executor.engine.draft import Advance, Draft
 from executor.engine.effects import Send, SetTimer
 from executor.engine.ends import announce_end
@@ -43,6 +44,9 @@ def create_execution(draft: Draft, command: CreateExecution) -> str | None:
     if plan is None or plan.flow.deleted:
         return f"flow {command.namespace}.{command.flow_id} revision {command.flow_revision} is not known"
     execution = execution_of(command, plan.flow.labels, draft.now)
+    if command.snapshot is not None:
+        replays.take_in(draft, execution, command)
+        return None
     draft.emit(ExecutionCreated, execution=execution, inputs=command.inputs or None)
     if execution.schedule_at is not None and execution.schedule_at > draft.now:
         _wake(draft, "schedule", execution.schedule_at)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from executor.engine import attempts, creation, kills, pauses, progress, subflow
+from executor.engine import attempts, creation, kills, labels, pauses, progress, queueing, replays, restarts, subflow
 from executor.engine.draft import Advance, Draft, Environment, Recorded
 from executor.engine.effects import Effect
 from executor.engine.ends import close
@@ -101,9 +101,21 @@ def _continue_fan_out(draft: Draft, message: m.ContinueFanOut) -> str | None:
     return None
 
 
-def _set_labels(draft: Draft, message: m.SetLabels) -> str | None:
-    attempts.set_labels(draft, message.labels)
-    return None
+def _restart(draft: Draft, message: m.RestartExecution) -> str | None:
+    other = message.revision is not None and message.revision != draft.execution.flow_revision
+    if other and message.new_execution_id is not None:
+        return replays.restart_as_new(draft, message)
+    return restarts.restart(draft, message)
+
+
+def _replay_of(wake: m.WakeTimer) -> m.ReplayExecution:
+    """The new execution of a CREATE_NEW_EXECUTION retry, when its time has come."""
+    return m.ReplayExecution(
+        execution_id=wake.execution_id,
+        command_id=wake.command_id,
+        at=wake.at,
+        new_execution_id=(wake.data or {})["id"],
+    )
 
 
 def _wake(draft: Draft, message: m.WakeTimer) -> str | None:
@@ -136,7 +148,15 @@ _DECIDERS: Final[dict[type, Callable[[Draft, Any], str | None]]] = {
     m.ContinueKill: kills.go_on,
     m.PauseExecution: lambda draft, _: pauses.pause(draft),
     m.ResumeExecution: pauses.resume,
-    m.SetLabels: _set_labels,
+    m.SetLabels: labels.set_labels,
+    m.ContinueLabels: labels.go_on,
+    m.DeleteExecution: lambda draft, _: labels.delete(draft),
+    m.RestartExecution: _restart,
+    m.ReplayExecution: replays.replay,
+    m.ChangeTaskRunState: restarts.change_task_run_state,
+    m.ChangeExecutionState: restarts.change_execution_state,
+    m.ForceRunExecution: lambda draft, _: queueing.force_run(draft),
+    m.UnqueueExecution: lambda draft, command: queueing.unqueue(draft, StateType(command.state)),
     m.EndSubflow: subflow.child_ended,
     m.WakeTimer: _wake,
 }
@@ -147,5 +167,7 @@ _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "pause-delay": pauses.delay_over,
     "pause-timeout": pauses.timeout_over,
     "loop": loop_until.next_round,
+    "restarted": lambda draft, _: restarts.run_on(draft),
+    "replay": lambda draft, wake: replays.replay(draft, _replay_of(wake)),
     "kill-deadline": lambda draft, _: kills.deadline(draft),
 }

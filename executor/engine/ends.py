@@ -47,18 +47,7 @@ def announce_end(draft: Draft, outputs: dict[str, Any] | None) -> None:
     """Give the concurrency slot back and tell the task run that waits for this execution."""
     execution = draft.execution
     if execution.slot:
-        draft.effect(
-            Send(
-                ReleaseSlot(
-                    tenant=execution.tenant,
-                    namespace=execution.namespace,
-                    flow_id=execution.flow_id,
-                    command_id=f"release-{execution.id}-{execution.seq}",
-                    at=draft.now,
-                    execution_id=execution.id,
-                )
-            )
-        )
+        release_slot(draft)
     caller = execution.caller
     if caller is not None and execution.state.current is not StateType.RETRIED:
         draft.effect(
@@ -76,3 +65,20 @@ def announce_end(draft: Draft, outputs: dict[str, Any] | None) -> None:
                 )
             )
         )
+
+
+def release_slot(draft: Draft) -> None:
+    """Give the slot, or the place in the queue, back."""
+    execution = draft.execution
+    draft.effect(
+        Send(
+            ReleaseSlot(
+                tenant=execution.tenant,
+                namespace=execution.namespace,
+                flow_id=execution.flow_id,
+                command_id=f"release-{execution.id}-{execution.seq}",
+                at=draft.now,
+                execution_id=execution.id,
+            )
+        )
+    )

@@ -13,6 +13,7 @@ from shared.model.execution import Execution
 from shared.model.moment import Millis
 from shared.model.scope import Phase, Scope
 from shared.model.state import StateType
+from shared.model.task_run import TaskRun
 
 _PARTICIPLES: Final = {
     StateType.CREATED: "Recreated",
@@ -109,7 +110,9 @@ class LabelsChanged(ExecutionEvent):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDeleted(ExecutionEvent):
-    """The execution was taken away; its documents become tombstones."""
+    """The execution was taken away, with the task runs named: their documents are removed."""
+
+    task_runs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,20 @@ class TaskRunReopened(TaskRunEvent):
     @property
     def name(self) -> str:
         return f"TaskRun{_PARTICIPLES[self.state]}"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRunImported(TaskRunEvent):
+    """A task run was carried over from the execution that this one replays."""
+
+    imported: TaskRun
+    outputs: Mapping[str, Any] | None
+    chunks: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRunRelabelled(TaskRunEvent):
+    """The execution's labels changed: the task run's document shows them, too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from executor.engine.children import create, may_create
@@ -80,15 +80,4 @@ class Flowable:
 
 def advanced(scope: Scope) -> Scope:
     """The cursor one further."""
-    return Scope(
-        branch=scope.branch,
-        phase=scope.phase,
-        next=scope.next + 1,
-        size=scope.size,
-        open=scope.open,
-        iteration=scope.iteration,
-        filling=scope.filling,
-        tally=scope.tally,
-        other=scope.other,
-        done=scope.done,
-    )
+    return replace(scope, next=scope.next + 1)

@@ -45,8 +45,8 @@ def resume(draft: Draft, command: ResumeExecution) -> str | None:
         chosen = paused[0]
     if chosen is not None:
         outputs = {"onResume": command.inputs} if command.inputs else None
-        _go_on(draft, chosen, StateType.RUNNING, outputs)
-    _leave_pause(draft)
+        go_on(draft, chosen, StateType.RUNNING, outputs)
+    leave_pause(draft)
     return None
 
 
@@ -58,7 +58,8 @@ def paused_task_runs(draft: Draft) -> list[TaskRun]:
     return sorted((run for run in runs if run.state.current is StateType.PAUSED), key=lambda run: run.state.start)
 
 
-def _go_on(draft: Draft, task_run: TaskRun, state: StateType, outputs: dict[str, Any] | None) -> None:
+def go_on(draft: Draft, task_run: TaskRun, state: StateType, outputs: dict[str, Any] | None) -> None:
+    """A paused task run goes on in `state`."""
     draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state, outputs=outputs)
     if state.terminated:
         ended(draft, task_run.id)
@@ -66,7 +67,7 @@ def _go_on(draft: Draft, task_run: TaskRun, state: StateType, outputs: dict[str,
         draft.todo.append(Advance(task_run.id))
 
 
-def _leave_pause(draft: Draft) -> None:
+def leave_pause(draft: Draft) -> None:
     """PAUSED → RESTARTED → RUNNING once no task run is paused; then start what was held back (Kestra's rule)."""
     execution = draft.execution
     if execution.paused_runs > 0 or execution.state.current is not StateType.PAUSED:
@@ -85,6 +86,8 @@ def wake(draft: Draft) -> None:
             draft.todo.append(Start(task_run.id))
         elif task_run.scope is not None and not current.terminated:
             draft.todo.append(Advance(task_run.id))
+        elif current is StateType.RUNNING and not task_run.attempts:
+            draft.todo.append(Start(task_run.id))
     draft.todo.append(Advance(None))
 
 
@@ -95,8 +98,8 @@ def delay_over(draft: Draft, message: WakeTimer) -> str | None:
         return task_run
     task = draft.plan.tasks[task_run.task_id]
     behavior = str(task.properties.get("behavior", "RESUME"))
-    _go_on(draft, task_run, _BEHAVIORS.get(behavior, StateType.RUNNING), None)
-    _leave_pause(draft)
+    go_on(draft, task_run, _BEHAVIORS.get(behavior, StateType.RUNNING), None)
+    leave_pause(draft)
     return None
 
 
@@ -106,8 +109,8 @@ def timeout_over(draft: Draft, message: WakeTimer) -> str | None:
     if isinstance(task_run, str):
         return task_run
     draft.log("ERROR", f"Timeout of {draft.plan.tasks[task_run.task_id].timeout} is over", task_run)
-    _go_on(draft, task_run, StateType.FAILED, None)
-    _leave_pause(draft)
+    go_on(draft, task_run, StateType.FAILED, None)
+    leave_pause(draft)
     return None
 
 

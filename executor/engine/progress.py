@@ -30,6 +30,16 @@ FRESH = frozenset({StateType.CREATED, StateType.RESTARTED})
 """Task-run states from which it starts (Kestra treats RESTARTED like CREATED)."""
 
 
+def is_fresh(task_run: TaskRun, draft: Draft) -> bool:
+    """Whether it waits to be started: also a flowable that a replay put to RUNNING without opening it."""
+    if task_run.superseded:
+        return False
+    if task_run.state.current in FRESH:
+        return True
+    task = draft.plan.tasks[task_run.task_id]
+    return task.type in FLOWABLES and task_run.scope is None and not task_run.state.terminated
+
+
 def start(draft: Draft, task_run: TaskRun, task: Task) -> None:
     """Bring a CREATED (or RESTARTED) task run on its way."""
     if task.run_if is not None and not _wanted(draft, task_run, task):
@@ -92,7 +102,7 @@ def settle(draft: Draft) -> None:
         item = draft.todo.popleft()
         if isinstance(item, Start):
             task_run = draft.task_run(item.task_run_id)
-            if task_run is not None and task_run.state.current in FRESH and not draft.halted:
+            if task_run is not None and not draft.halted and is_fresh(task_run, draft):
                 start(draft, task_run, draft.plan.tasks[task_run.task_id])
             continue
         if item.owner is not None:
@@ -141,8 +151,8 @@ def _go_through(draft: Draft, level: Level) -> None:
         return
     tasks = level.tasks()
     stopped = scope.other.get(StateType.FAILED.value, 0) > 0
-    if scope.next < len(tasks) and not stopped:
-        create(draft, level, tasks[scope.next], replace(scope, next=scope.next + 1), position=scope.next)
+    if scope.step < len(tasks) and not stopped:
+        create(draft, level, tasks[scope.step], replace(scope, step=scope.step + 1), position=scope.step)
         return
     _next_phase(draft, level)
 
@@ -152,9 +162,9 @@ def _next_phase(draft: Draft, level: Level) -> None:
     scope = level.scope
     failed = scope.count(StateType.FAILED) > 0
     if scope.phase is Phase.TASKS and failed and level.tasks(Phase.ERRORS):
-        level.change(replace(scope, phase=Phase.ERRORS, next=0, other={}))
+        level.change(replace(scope, phase=Phase.ERRORS, step=0, other={}))
     elif scope.phase in (Phase.TASKS, Phase.ERRORS) and level.tasks(Phase.FINALLY):
-        level.change(replace(scope, phase=Phase.FINALLY, next=0, other={}))
+        level.change(replace(scope, phase=Phase.FINALLY, step=0, other={}))
     else:
         finally_failed = scope.phase is Phase.FINALLY and scope.other.get(StateType.FAILED.value, 0) > 0
         _finish(draft, level, StateType.FAILED if finally_failed else guess(scope))
@@ -226,8 +236,8 @@ def _after_end(draft: Draft, level: Level) -> None:
         return
     if scope.phase in (Phase.LISTENERS, Phase.AFTER):
         tasks = level.tasks()
-        if scope.next < len(tasks):
-            create(draft, level, tasks[scope.next], replace(scope, next=scope.next + 1), position=scope.next)
+        if scope.step < len(tasks):
+            create(draft, level, tasks[scope.step], replace(scope, step=scope.step + 1), position=scope.step)
             return
     following = next_after_end(draft, scope)
     level.change(following)
@@ -244,10 +254,10 @@ def next_after_end(draft: Draft, scope: Scope) -> Scope:
             listener = flow.listeners[number]
             if listens(draft, listener.conditions):
                 return replace(
-                    scope, phase=Phase.LISTENERS, branch=f"listeners.{number}", next=0, size=number + 1, other={}
+                    scope, phase=Phase.LISTENERS, branch=f"listeners.{number}", step=0, size=number + 1, other={}
                 )
         if draft.plan.list(None, "afterExecution"):
-            return replace(scope, phase=Phase.AFTER, next=0, other={})
+            return replace(scope, phase=Phase.AFTER, step=0, other={})
     return replace(scope, phase=Phase.ENDED)
 
 

@@ -6,7 +6,7 @@ Counters only, never a list of children, so that the cost of a child's event doe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ class Scope:
     branch: str = "tasks"  #: the property whose tasks the TASKS phase runs: `tasks`, `then`, `cases.a`, …
     phase: Phase = Phase.TASKS
     next: int = 0  #: position of the next task, or of the next value of a loop
+    step: int = 0  #: position of the next task of a later phase; `next` keeps its place for a restart
     size: int = 0  #: how many tasks, or values of a loop, the phase has
     open: int = 0  #: children that are not terminated
     iteration: int = 0  #: round of a loop-until, from 1
@@ -90,18 +91,4 @@ class Scope:
         return cls(**known)
 
 
-_DEFAULTS: dict[str, Any] = {
-    name: getattr(Scope(), name)
-    for name in (
-        "branch",
-        "phase",
-        "next",
-        "size",
-        "open",
-        "iteration",
-        "filling",
-        "tally",
-        "other",
-        "done",
-    )
-}
+_DEFAULTS: dict[str, Any] = {each.name: getattr(Scope(), each.name) for each in fields(Scope)}

@@ -1,0 +1,68 @@
+"""Labels: changed on an execution, and shown in the documents of its task runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from executor.engine.draft import Draft
+from executor.engine.effects import Send
+from executor.engine.entries import task_runs_prefix
+from executor.engine.events import ExecutionDeleted, LabelsChanged, TaskRunRelabelled
+from shared.messages import ContinueLabels, SetLabels
+
+STEP: Final = 500
+"""Documents that one step writes again, as for a fan-out."""
+
+
+def set_labels(draft: Draft, command: SetLabels) -> str | None:
+    """Add labels, or replace all but the system's."""
+    if command.replace:
+        kept = [(key, value) for key, value in draft.execution.labels if key.startswith("system.")]
+        draft.emit(LabelsChanged, labels=(*kept, *((key, value) for key, value in command.labels)))
+        _show(draft, "")
+    else:
+        add(draft, command.labels)
+    return None
+
+
+def add(draft: Draft, labels: Mapping[str, Any] | list[list[str]]) -> None:
+    """Add labels, replacing those with the same key."""
+    pairs = dict(labels)
+    kept = [(key, value) for key, value in draft.execution.labels if key not in pairs]
+    draft.emit(LabelsChanged, labels=(*kept, *((key, str(value)) for key, value in pairs.items())))
+    _show(draft, "")
+
+
+def go_on(draft: Draft, command: ContinueLabels) -> str | None:
+    """The next chunk."""
+    _show(draft, command.after)
+    return None
+
+
+def _show(draft: Draft, after: str) -> None:
+    """Write the documents of the next task runs again, in bounded steps."""
+    keys: list[tuple[str, str]] = []
+    for key, run in draft.state.scan(task_runs_prefix(draft.execution_id), after):
+        keys.append((key, run.id))
+        if len(keys) >= STEP:
+            break
+    for _, task_run_id in keys:
+        draft.emit(TaskRunRelabelled, task_run_id=task_run_id)
+    if len(keys) >= STEP:
+        continued = ContinueLabels(
+            execution_id=draft.execution_id,
+            command_id=f"labels-{draft.next_id()}",
+            at=draft.now,
+            after=keys[-1][0],
+        )
+        draft.effect(Send(continued))
+
+
+def delete(draft: Draft) -> str | None:
+    """Take a terminated execution away, with all its entries and documents."""
+    if not draft.execution.state.terminated:
+        return f"the execution is {draft.execution.state.current}: it must be terminated"
+    task_runs = tuple(run.id for _, run in draft.state.scan(task_runs_prefix(draft.execution_id)))
+    draft.emit(ExecutionDeleted, task_runs=task_runs)
+    return None

@@ -1,0 +1,224 @@
+"""Restarts: what failed is worked on again in the same execution; states that an operator sets by hand.
+
+A restart is two steps, as in Kestra: this decision puts things to RESTARTED, the next one lets them run.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+
+from executor.engine import pauses
+from executor.engine.draft import Advance, Draft
+from executor.engine.effects import Send
+from executor.engine.entries import task_runs_prefix
+from executor.engine.events import (
+    ExecutionMoved,
+    ExecutionUpdated,
+    ScopeChanged,
+    TaskRunMoved,
+    TaskRunReopened,
+    TaskRunSuperseded,
+)
+from executor.engine.registry import FLOWABLES
+from shared.messages import ChangeExecutionState, ChangeTaskRunState, RestartExecution, WakeTimer
+from shared.model.scope import Phase, Scope
+from shared.model.state import StateType
+from shared.model.task_run import TaskRun
+
+RESTARTABLE = frozenset({StateType.FAILED, StateType.PAUSED, StateType.KILLED, StateType.CANCELLED})
+"""Task runs that a restart works on again. Kestra takes FAILED and PAUSED; killed executions are restartable, too."""
+
+NOTHING = "No task found to restart execution from!"
+"""Kestra's text."""
+
+
+def restart(draft: Draft, command: RestartExecution) -> str | None:
+    """Reopen what failed or is paused, with all that it stands in; error branches are taken away."""
+    state = draft.execution.state
+    if not (state.terminated or state.current is StateType.PAUSED):
+        return f"the execution is {state.current}: it must be terminated or paused to be restarted"
+    if command.revision is not None and command.revision != draft.execution.flow_revision:
+        return "a restart with another revision is a replay"
+    runs = task_runs(draft)
+    leaves = leaves_to_restart(draft, runs)
+    if not leaves:
+        return NOTHING
+    reopen(draft, runs, leaves)
+    _restarted(draft)
+    return None
+
+
+def task_runs(draft: Draft) -> dict[str, TaskRun]:
+    """All task runs that are not superseded, parents before children."""
+    found = {run.id: run for _, run in draft.state.scan(task_runs_prefix(draft.execution_id)) if not run.superseded}
+    depths: dict[str, int] = {}
+
+    def depth(run: TaskRun) -> int:
+        if run.id not in depths:
+            parent = found.get(run.parent_id) if run.parent_id is not None else None
+            depths[run.id] = 0 if parent is None else depth(parent) + 1
+        return depths[run.id]
+
+    return {run.id: run for run in sorted(found.values(), key=lambda run: (depth(run), run.state.start))}
+
+
+def leaves_to_restart(draft: Draft, runs: dict[str, TaskRun]) -> list[TaskRun]:
+    """Restartable task runs of `tasks` that have no restartable task run below them."""
+    chosen = {
+        run.id: run
+        for run in runs.values()
+        if run.state.current in RESTARTABLE and in_tasks(run, runs) and run.task_id in draft.plan.tasks
+    }
+    above: set[str] = set()
+    for run in chosen.values():
+        parent_id = run.parent_id
+        while parent_id is not None:
+            above.add(parent_id)
+            parent_id = runs[parent_id].parent_id
+    return [run for run in chosen.values() if run.id not in above]
+
+
+def in_tasks(task_run: TaskRun, runs: dict[str, TaskRun]) -> bool:
+    """Whether neither it nor anything it stands in belongs to errors, finally, listeners or afterExecution."""
+    at: TaskRun | None = task_run
+    while at is not None:
+        if at.phase is not Phase.TASKS:
+            return False
+        at = runs.get(at.parent_id) if at.parent_id is not None else None
+    return True
+
+
+def reopen(draft: Draft, runs: dict[str, TaskRun], leaves: list[TaskRun]) -> None:
+    """Take later phases away, put ancestors to RUNNING and leaves to RESTARTED, and mend what was left undone."""
+    for run in runs.values():
+        if not in_tasks(run, runs):
+            draft.emit(TaskRunSuperseded, task_run_id=run.id)
+    above: dict[str, TaskRun] = {}
+    for leaf in leaves:
+        parent_id = leaf.parent_id
+        while parent_id is not None and parent_id not in above:
+            above[parent_id] = runs[parent_id]
+            parent_id = runs[parent_id].parent_id
+    root = draft.execution.scope
+    draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(root))
+    for run in (run for run in runs.values() if run.id in above):
+        assert run.scope is not None
+        draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(run.scope))
+    for leaf in leaves:
+        if leaf.scope is not None and leaf.state.current is StateType.PAUSED:
+            draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RUNNING)
+            continue
+        for run in below(leaf.id, runs):
+            draft.emit(TaskRunSuperseded, task_run_id=run.id)
+        draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RESTARTED, forget_attempts=True)
+
+
+def back_to_tasks(scope: Scope) -> Scope:
+    """The bookkeeping with later phases forgotten; the counters of `tasks` stay as they are."""
+    return replace(scope, phase=Phase.TASKS, step=0, other={}, filling=False)
+
+
+def below(task_run_id: str, runs: dict[str, TaskRun]) -> list[TaskRun]:
+    """Everything below a task run."""
+    children: defaultdict[str | None, list[TaskRun]] = defaultdict(list)
+    for run in runs.values():
+        children[run.parent_id].append(run)
+    found: list[TaskRun] = []
+    todo = [task_run_id]
+    while todo:
+        for run in children[todo.pop()]:
+            found.append(run)
+            todo.append(run.id)
+    return found
+
+
+def _restarted(draft: Draft) -> None:
+    """→ RESTARTED now, RUNNING with the message that this sends to itself."""
+    draft.emit(ExecutionMoved, state=StateType.RESTARTED)
+    draft.emit(ExecutionUpdated, fields={"attempt_number": draft.execution.attempt_number + 1})
+    continue_later(draft)
+
+
+def continue_later(draft: Draft) -> None:
+    """The second step of a restart, by way of the log."""
+    draft.effect(
+        Send(
+            WakeTimer(
+                execution_id=draft.execution_id,
+                command_id=f"restarted-{draft.execution_id}-{draft.execution.seq}",
+                at=draft.now,
+                timer="restarted",
+            )
+        )
+    )
+
+
+def run_on(draft: Draft) -> str | None:
+    """RESTARTED → RUNNING: start what waits, and continue chains that a failure cut off."""
+    if draft.execution.state.current is not StateType.RESTARTED:
+        return f"the execution is {draft.execution.state.current}"
+    draft.emit(ExecutionMoved, state=StateType.RUNNING)
+    draft.halted = False
+    runs = task_runs(draft)
+    last: dict[tuple[str, int | None], TaskRun] = {}
+    for run in runs.values():
+        parent = runs.get(run.parent_id) if run.parent_id is not None else None
+        if parent is None or run.phase is not Phase.TASKS or parent.state.terminated:
+            continue
+        if parent.task_id not in draft.plan.tasks or draft.plan.tasks[parent.task_id].type not in FLOWABLES:
+            continue
+        lane = run.index if run.index is not None else run.position
+        known = last.get((parent.id, lane))
+        if known is None or known.position < run.position:
+            last[parent.id, lane] = run
+    pauses.wake(draft)
+    for (parent_id, _), run in last.items():
+        parent_scope = runs[parent_id].scope
+        done = parent_scope is not None and run.position in parent_scope.done
+        if run.state.terminated and run.state.current is not StateType.FAILED and not done:
+            draft.todo.append(Advance(parent_id, run))
+    return None
+
+
+def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | None:
+    """Set a task run's state, and that of its last attempt; the flow goes on from there (Kestra's markAs)."""
+    execution = draft.execution
+    if not (execution.state.terminated or execution.state.current is StateType.PAUSED):
+        return f"the execution is {execution.state.current}: it must be terminated or paused"
+    runs = task_runs(draft)
+    target = runs.get(command.task_run_id)
+    if target is None:
+        return f"task run {command.task_run_id} is not known"
+    state = StateType(command.state)
+    if state is target.state.current:
+        return f"the task run is {state} already"
+    above: list[TaskRun] = []
+    parent_id = target.parent_id
+    while parent_id is not None:
+        above.insert(0, runs[parent_id])
+        parent_id = runs[parent_id].parent_id
+    if execution.state.terminated:
+        draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(execution.scope))
+    for run in above:
+        if run.state.terminated:
+            assert run.scope is not None
+            draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(run.scope))
+    draft.emit(TaskRunMoved, task_run_id=target.id, state=state)
+    if draft.execution.paused_runs == 0:
+        draft.emit(ExecutionMoved, state=StateType.RESTARTED)
+        continue_later(draft)
+    return None
+
+
+def change_execution_state(draft: Draft, command: ChangeExecutionState) -> str | None:
+    """Set the state of a terminated execution to another terminal one (Kestra's change-status)."""
+    current, state = draft.execution.state.current, StateType(command.state)
+    if not current.terminated:
+        return f"the execution is {current}: it must be terminated"
+    if not state.terminated:
+        return f"{state} is not a terminal state"
+    if current is state:
+        return f"the execution is {state} already"
+    draft.emit(ExecutionMoved, state=state)
+    return None

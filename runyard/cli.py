@@ -1,0 +1,234 @@
+"""The command line: `runyard …`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from runyard import logs
+from shared.settings import Settings, load
+
+app = typer.Typer(
+    help="Runyard: an open, distributed executor for Kestra flows on Kafka and Elasticsearch.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; the environment wins over it")]
+Host = Annotated[str, typer.Option(help="address to listen on")]
+Port = Annotated[int, typer.Option(help="port to listen on")]
+Server = Annotated[str, typer.Option(envvar="RUNYARD_SERVER", help="address of an indexer or a standalone")]
+TenantName = Annotated[str, typer.Option("--tenant", help="tenant")]
+
+
+def main() -> None:
+    """Console entry point."""
+    app()
+
+
+def _fail(text: str) -> typer.Exit:
+    typer.echo(f"runyard: {text}", err=True)
+    return typer.Exit(1)
+
+
+def _settings(config: Path | None, **sections: dict[str, Any]) -> Settings:
+    """The settings with what the command line gives; a wrong one is named, with its exit."""
+    try:
+        settings = load(config)
+        changes = {
+            name: getattr(settings, name).model_copy(update={k: v for k, v in values.items() if v is not None})
+            for name, values in sections.items()
+        }
+        settings = settings.model_copy(update=changes)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        raise _fail("settings are wrong:\n  " + "\n  ".join(lines)) from None
+    except OSError as error:
+        raise _fail(f"the settings file cannot be read: {error}") from None
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+# ------------------------------------------------------------------ services
+
+
+@app.command()
+def executor(config: Config = None, host: Host = "127.0.0.1", port: Port = 8081) -> None:
+    """Run an executor: it decides what runs, and sends it to workers."""
+    from runyard import services  # noqa: PLC0415 -- each command imports what it needs, so that --help is quick
+    from runyard.backends import ServerBackends  # noqa: PLC0415
+
+    settings = _settings(config)
+    services.run_executor(ServerBackends(settings), settings, host, port)
+
+
+@app.command()
+def worker(
+    config: Config = None,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="task runs at the same time")] = None,
+    group: Annotated[str | None, typer.Option(help="worker group")] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8082,
+) -> None:
+    """Run a worker: it takes task runs and runs them."""
+    from runyard import services  # noqa: PLC0415
+    from runyard.backends import ServerBackends  # noqa: PLC0415
+
+    settings = _settings(config, worker={"concurrency": concurrency, "group": group})
+    services.run_worker(ServerBackends(settings), settings, host, port)
+
+
+@app.command()
+def indexer(config: Config = None, host: Host = "127.0.0.1", port: Port = 8080) -> None:
+    """Run an indexer: it projects events into Elasticsearch and serves the API and the pages."""
+    from runyard import services  # noqa: PLC0415
+    from runyard.backends import ServerBackends  # noqa: PLC0415
+
+    settings = _settings(config)
+    services.run_indexer(ServerBackends(settings), settings, host, port)
+
+
+@app.command()
+def topics(config: Config = None) -> None:
+    """Create the topics, index templates and indices; does nothing where they are there."""
+    from runyard.backends import ServerBackends  # noqa: PLC0415
+    from shared.ports import JournalError  # noqa: PLC0415
+
+    settings = _settings(config)
+    try:
+        ServerBackends(settings).prepare()
+    except (JournalError, RuntimeError) as error:
+        raise _fail(str(error)) from None
+    typer.echo("topics and index templates are ready")
+
+
+# ------------------------------------------------------------------ use
+
+
+@app.command()
+def run(
+    flow: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the flow's YAML file")],
+    server: Server = "http://127.0.0.1:8080",
+    tenant: TenantName = "main",
+    inputs: Annotated[list[str] | None, typer.Option("--input", "-i", help="name=value, or name=@file")] = None,
+    labels: Annotated[list[str] | None, typer.Option("--label", "-l", help="key:value")] = None,
+) -> None:
+    """Register a flow, run it, and follow it to its end; the exit status follows from its state."""
+    from runyard import running  # noqa: PLC0415
+    from runyard.client import ApiError, Client  # noqa: PLC0415
+
+    given: dict[str, str] = {}
+    for item in inputs or []:
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise _fail(f"--input {item}: expected name=value")
+        given[name] = value
+    for label in labels or []:
+        if ":" not in label:
+            raise _fail(f"--label {label}: expected key:value")
+    try:
+        with Client(server, tenant) as client:
+            status = running.run(client, flow, given, labels or [], Console())
+    except (ApiError, OSError) as error:
+        raise _fail(str(error)) from None
+    raise typer.Exit(status)
+
+
+@app.command()
+def taskruns(
+    server: Server = "http://127.0.0.1:8080",
+    tenant: TenantName = "main",
+    query: Annotated[str | None, typer.Option("--query", "-q", help="Lucene syntax over the task run's fields")] = None,
+    namespace: Annotated[str | None, typer.Option(help="this namespace and those below it")] = None,
+    flow: Annotated[str | None, typer.Option(help="flow id")] = None,
+    state: Annotated[list[str] | None, typer.Option(help="may be repeated")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="key:value, may be repeated")] = None,
+    since: Annotated[str | None, typer.Option(help="ISO 8601 duration back from now, such as PT1H")] = None,
+    sort: Annotated[str, typer.Option(help="field:asc or field:desc")] = "state.startDate:desc",
+    page: Annotated[int, typer.Option(min=1)] = 1,
+    size: Annotated[int, typer.Option(min=1, max=1000)] = 25,
+    as_json: Annotated[bool, typer.Option("--json", help="print the server's JSON")] = False,
+) -> None:
+    """Search task runs."""
+    import json  # noqa: PLC0415
+
+    from runyard import running  # noqa: PLC0415
+    from runyard.client import ApiError, Client  # noqa: PLC0415
+
+    try:
+        with Client(server, tenant) as client:
+            found = client.task_runs(
+                q=query,
+                namespace=namespace,
+                flowId=flow,
+                state=state,
+                labels=label,
+                timeRange=since,
+                sort=sort,
+                page=page,
+                size=size,
+            )
+    except ApiError as error:
+        raise _fail(str(error)) from None
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+        return
+    console = Console()
+    console.print(running.task_run_table(found["results"]))
+    console.print(f"{len(found['results'])} of {found['total']}")
+
+
+@app.command()
+def render(
+    template: Annotated[str, typer.Argument(help="a template, such as '{{ inputs.name | upper }}'")],
+    variables: Annotated[
+        Path | None, typer.Option("--vars", exists=True, dir_okay=False, help="JSON file of the variables")
+    ] = None,
+) -> None:
+    """Render a template and print the text, or the error and exit status 1. Needs no server."""
+    import json  # noqa: PLC0415
+
+    from shared.expressions import Renderer, RenderError  # noqa: PLC0415
+
+    try:
+        given = json.loads(variables.read_text()) if variables is not None else {}
+    except ValueError as error:
+        raise _fail(f"{variables}: not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise _fail(f"{variables}: expected a JSON object of variables")
+    try:
+        typer.echo(Renderer().render(template, given) or "")
+    except RenderError as error:
+        raise _fail(str(error)) from None
+
+
+# ------------------------------------------------------------------ operate
+
+
+@app.command("verify-index")
+def verify_index(config: Config = None) -> None:
+    """Compare the log with the search store, document by document; exit status 1 when they differ."""
+    from indexer.verify import verify_index as verify  # noqa: PLC0415
+
+    from runyard.backends import ServerBackends  # noqa: PLC0415
+
+    backends = ServerBackends(_settings(config))
+    log, store = backends.event_log(), backends.documents()
+    differences = 0
+    for difference in verify(log, store):
+        differences += 1
+        typer.echo(str(difference))
+    typer.echo(f"{differences} differences")
+    log.close()
+    store.close()
+    sys.exit(1 if differences else 0)
+
+
+if __name__ == "__main__":
+    main()
