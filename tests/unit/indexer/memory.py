@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pytest
+
+from indexer.projector import Projector
 from shared.messages import EventRecord, LogLine
 from shared.model.document import Kind
 from shared.model.identifier import new_id
 from shared.model.query import Bucket, Found, Page, Query
-from shared.ports import Outbound, Outcome, Topic, Verdict, Versioned
+from shared.ports import DocumentStore, EventLog, Outbound, Outcome, Topic, Verdict, Versioned
+from shared.settings import IndexerSettings, Settings
 
 STORED, STALE, RETRY = Outcome(Verdict.STORED), Outcome(Verdict.STALE), Outcome(Verdict.RETRY, "busy")
 
@@ -178,3 +182,18 @@ def log_line(execution_id: str, text: str, **more: Any) -> Outbound:
         **more,
     )
     return Outbound(Topic.LOGS, execution_id, line.to_bytes())
+
+
+def projector_of(log: EventLog, store: DocumentStore, **settings: object) -> Projector:
+    """A projector that does not wait for company."""
+    return Projector(log, store, Settings(indexer=IndexerSettings(**{"bulk_delay": 0.0, **settings})))
+
+
+def project(projector: Projector, records: int) -> None:
+    """Step until so many records are done with."""
+    done = 0
+    for _ in range(400):
+        done += projector.step(0.05)
+        if done >= records:
+            return
+    pytest.fail(f"{done} of {records} records")

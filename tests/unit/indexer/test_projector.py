@@ -4,47 +4,23 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from indexer.projector import Projector
-from shared.adapters.sqlite import SqliteDatabase, SqliteEventLog
 from shared.messages import DeadLetter, Metric, decode
 from shared.model.document import Kind
 from shared.model.identifier import new_id
 from shared.ports import EventLog, Inbound, Outbound, Topic
-from shared.settings import IndexerSettings, Settings
-from tests.unit.indexer.memory import MemoryStore, event, execution, log_line, run_event, task_run
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Iterator[EventLog]:
-    database = SqliteDatabase(tmp_path / "runyard.db")
-    log = SqliteEventLog(database)
-    yield log
-    log.close()
-    database.close()
-
-
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-def projector_of(log: EventLog, store: MemoryStore, **settings: object) -> Projector:
-    return Projector(log, store, Settings(indexer=IndexerSettings(**{"bulk_delay": 0.0, **settings})))
-
-
-def project(projector: Projector, records: int) -> None:
-    """Step until so many records are done with."""
-    done = 0
-    for _ in range(400):
-        done += projector.step(0.05)
-        if done >= records:
-            return
-    pytest.fail(f"{done} of {records} records")
+from tests.unit.indexer.memory import (
+    MemoryStore,
+    event,
+    execution,
+    log_line,
+    project,
+    projector_of,
+    run_event,
+    task_run,
+)
 
 
 def dead_letters(log: EventLog) -> list[DeadLetter]:
