@@ -9,7 +9,7 @@ from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import Any
 
-from shared.expressions import operators
+from shared.expressions import operators, patterns
 from shared.expressions.errors import Missing, Refusal
 from shared.expressions.limits import Budget
 from shared.expressions.values import Entry, class_name, is_number, java_text
@@ -136,7 +136,9 @@ _TEXT_METHODS: dict[str, Method] = {
     "equalsIgnoreCase": lambda _, value, other: isinstance(other, str) and value.lower() == other.lower(),
     "charAt": lambda _, value, position: value[_index(position, len(value) - 1)],
     "concat": lambda budget, value, other: operators.add(value, _text(other), budget),
-    "matches": lambda budget, value, pattern: operators.matches(value, _text(pattern), budget),
+    "matches": lambda budget, value, pattern: patterns.matches(value, _text(pattern), budget),
+    "split": lambda budget, value, pattern, limit=0: patterns.split(value, _text(pattern), int(limit), budget),
+    "replaceAll": lambda budget, value, pattern, new: patterns.replaced_all(value, _text(pattern), _text(new), budget),
     "substring": lambda _, value, start, end=None: _part(value, start, end),
     "replace": lambda budget, value, old, new: _replaced(budget, value, _text(old), _text(new)),
     "repeat": lambda budget, value, count: _repeated(budget, value, count),  # noqa: PLW0108 - it comes below

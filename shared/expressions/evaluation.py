@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-from shared.expressions import attributes, operators
+from shared.expressions import attributes, operators, patterns
 from shared.expressions.compiler import Program
 from shared.expressions.errors import Excess, LimitError, Missing, NotFoundError, Refusal, RenderError
 from shared.expressions.limits import Budget
@@ -25,7 +25,7 @@ _BINARY: dict[str, Callable[[Any, Any, Budget], Any]] = {
     "/": operators.divide,
     "%": operators.modulo,
     "contains": operators.contains,
-    "matches": operators.matches,
+    "matches": patterns.matches,
     "==": lambda left, right, _: operators.equal(left, right),
     "equals": lambda left, right, _: operators.equal(left, right),
     "!=": lambda left, right, _: not operators.equal(left, right),

@@ -203,6 +203,8 @@ class _Reader:
         long = self._long_text()
         if long is not None:
             return long
+        if self._text.startswith("'''", self._at):
+            raise self._fail("unclosed text")
         short = self._take(_SHORT)
         if short:
             return self._unescaped(short[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Context, Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import regex
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _DECIMAL = regex.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?")
 _WHOLE = regex.compile(r"-?(?:0[xX][0-9a-fA-F]+|\d+)")
+#: Precision that holds every double and every number that `number` reads.
+_WIDE = Context(prec=4 * 1000)
 #: Digits of a number in a text; more only cost time.
 _DIGITS = 1000
 
@@ -145,10 +147,12 @@ def _digits(exact: Decimal, shape: regex.Match[str]) -> str:
     whole, fraction = shape[2], shape[3] or ""
     group = len(whole) - whole.rindex(",") - 1 if "," in whole else 0
     least, most = fraction.count("0"), len(fraction)
-    text = format(exact.quantize(Decimal(1).scaleb(-most), ROUND_HALF_EVEN), "f")
+    text = format(exact.quantize(Decimal(1).scaleb(-most), ROUND_HALF_EVEN, _WIDE), "f")
     integer, _, decimals = text.partition(".")
     decimals = decimals.rstrip("0").ljust(least, "0")
-    integer = integer.lstrip("0").rjust(whole.count("0"), "0")
+    # A pattern with a point and without any 0 still writes the 0 before the point.
+    pointed = shape[3] is not None and "0" not in whole + fraction
+    integer = integer.lstrip("0").rjust(max(whole.count("0"), int(pointed)), "0")
     if not integer and not decimals:
         integer = "0"
     if group:

@@ -8,8 +8,6 @@ from collections.abc import Set as AbstractSet
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-import regex
-
 from shared.expressions.errors import Refusal
 from shared.expressions.limits import Budget
 from shared.expressions.values import Float32, class_name, is_number, java_text
@@ -206,26 +204,3 @@ def contains(left: Any, right: Any, budget: Budget) -> bool:
     raise Refusal(
         f"Contains operator can only be used on Collections, Maps and arrays. Actual type was: {class_name(left)}"
     )
-
-
-def matches(left: Any, right: Any, budget: Budget) -> bool:
-    """Say whether a whole text matches a regular expression, as `String.matches`."""
-    if left is None:
-        return False
-    pattern = compiled(java_text(right, budget))
-    try:
-        return pattern.fullmatch(java_text(left, budget), timeout=budget.left()) is not None
-    except TimeoutError as error:
-        raise Refusal("The regular expression takes too long") from error
-
-
-def compiled(pattern: str) -> regex.Pattern[str]:
-    """Compile a regular expression.
-
-    Raises:
-        Refusal: it isn't one.
-    """
-    try:
-        return regex.compile(pattern)
-    except (regex.error, RecursionError, OverflowError) as error:
-        raise Refusal(f"Invalid regular expression `{pattern}`: {error}") from error

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, unquote_plus
 
 import regex
 
-from shared.expressions import operators
+from shared.expressions import patterns
 from shared.expressions.errors import Refusal
 from shared.expressions.registry import filtering, integer_of, needed, text_of
 from shared.expressions.values import class_name, java_text
@@ -203,51 +203,13 @@ def replace(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> Any
     def changed(text: str) -> str:
         for old, new in texts:
             if by_expression:
-                text = replaced_all(evaluation, text, old, new)
+                text = patterns.replaced_all(text, old, new, budget)
             else:
                 budget.text(len(text) + (text.count(old) if old else len(text) + 1) * len(new))
                 text = text.replace(old, new)
         return text
 
     return each_text(evaluation, value, changed)
-
-
-_REFERENCE = regex.compile(r"\\(.)|\$(?:(\d)|\{([A-Za-z][A-Za-z0-9]*)\})|(\$|\\$)", regex.DOTALL)
-
-
-def replaced_all(evaluation: Evaluation, text: str, pattern: str, replacement: str) -> str:
-    """Replace as Java's `replaceAll`: `$1` and `${name}` stand for groups, a backslash quotes.
-
-    Raises:
-        Refusal: the expression isn't one, the replacement names no group, or it takes too long.
-    """
-    expression = operators.compiled(pattern)
-    length = 0
-
-    def expanded(found: regex.Match[str]) -> str:
-        nonlocal length
-        evaluation.budget.step()
-        made = _REFERENCE.sub(lambda reference: _group(found, reference), replacement)
-        length += len(made)
-        evaluation.budget.text(length)
-        return made
-
-    try:
-        return expression.sub(expanded, text, timeout=evaluation.budget.left())
-    except TimeoutError as error:
-        raise Refusal("The regular expression takes too long") from error
-
-
-def _group(found: regex.Match[str], reference: regex.Match[str]) -> str:
-    quoted, number, name, wrong = reference.groups()
-    if quoted is not None:
-        return str(quoted)
-    if wrong is not None:
-        raise Refusal("Illegal group reference in the replacement")
-    try:
-        return found.group(int(number) if number else name) or ""
-    except (IndexError, regex.error) as error:
-        raise Refusal(f"No group {number or name}") from error
 
 
 @filtering("split", "delimiter", "limit")
@@ -261,33 +223,7 @@ def split(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> Any:
     limit = given.get("limit")
     count = 0 if limit is None else integer_of(limit, "The argument 'limit'")
     text = text_of(value, "The input of 'split'")
-    parts = _split(evaluation, text, text_of(delimiter, "The argument 'delimiter'"), count)
-    if count == 0:
-        while len(parts) > 1 and not parts[-1]:
-            parts.pop()
-        if parts == [""] and text:
-            parts = []
-    return parts
-
-
-def _split(evaluation: Evaluation, text: str, delimiter: str, limit: int) -> list[str]:
-    expression = operators.compiled(delimiter)
-    parts: list[str] = []
-    start = 0
-    try:
-        for found in expression.finditer(text, timeout=evaluation.budget.left()):
-            evaluation.budget.step()
-            if limit > 0 and len(parts) == limit - 1:
-                break
-            # An empty match at the start gives no empty part, one at the end no part at all.
-            if found.end() == 0 or found.start() == found.end() == len(text):
-                continue
-            parts.append(text[start : found.start()])
-            start = found.end()
-    except TimeoutError as error:
-        raise Refusal("The regular expression takes too long") from error
-    parts.append(text[start:])
-    return parts
+    return patterns.split(text, text_of(delimiter, "The argument 'delimiter'"), count, evaluation.budget)
 
 
 def _line_end(text: str) -> str:
@@ -308,7 +244,7 @@ def _indented(evaluation: Evaluation, name: str, value: Any, given: Mapping[str,
     ending = _line_end(text)
     if name == "nindent":
         text = ending + text
-    evaluation.budget.text(len(text) + text.count(ending) * amount * len(prefix))
+    evaluation.budget.text(len(text) + max(1, text.count(ending)) * amount * len(prefix))
     return text.replace(ending, ending + prefix * amount)
 
 

@@ -42,12 +42,15 @@ def from_yaml(text: str) -> Any:
         raise Refusal(f"Invalid yaml: {error}") from error
 
 
-#: What a plain text may not look like, since it would be read as something else.
+#: Texts that Jackson quotes, since YAML 1.1 reads them as something else; texts of digits it leaves plain.
 _RESERVED = regex.compile(
-    r"(?i:true|false|null|yes|no|on|off|y|n|~|)|[-+]?(?:[0-9][0-9_]*\.?[0-9_]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+)"
+    r"false|False|FALSE|n|N|no|No|NO|null|Null|NULL|on|On|ON|off|Off|OFF|true|True|TRUE|y|Y|yes|Yes|YES|~|"
 )
-#: What a plain text may begin with, and what may not stand in it.
-_PLAIN = regex.compile(r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[\-?:](?=\S))(?:[^\n\r\t:#]|:(?=\S)|(?<=\S)#)*(?<!\s)")
+#: What makes Jackson quote a text, and what a plain text may be for its YAML library.
+_QUOTABLE = regex.compile(r"[\[\]{},]|(?:^|\s)#|:(?:\s|$)")
+_PLAIN = regex.compile(r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[\-?:](?=\S))[^\t]*(?<!\s)")
+#: Spaces at the end of a line, which a block can't keep.
+_TRAILING = regex.compile(r"[ \t](?:\n|$)")
 _CONTROL = regex.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -107,13 +110,16 @@ def _scalar(value: Any, indent: int) -> str:
         return "null"
     if not isinstance(value, str):
         return scalar_text(value) or "null"
-    if _CONTROL.search(value):
+    if (
+        _CONTROL.search(value)
+        or _RESERVED.fullmatch(value)
+        or _QUOTABLE.search(value)
+        or ("\n" in value and _TRAILING.search(value))
+    ):
         return '"' + "".join(map(_escaped, value)) + '"'
     if "\n" in value:
         return _literal(value, indent)
-    if _PLAIN.fullmatch(value) and not _RESERVED.fullmatch(value):
-        return value
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\t", "\\t") + '"'
+    return value if _PLAIN.fullmatch(value) else "'" + value.replace("'", "''") + "'"
 
 
 def _escaped(letter: str) -> str:
