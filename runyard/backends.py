@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Protocol
 
 from shared.ports import BlobStore, DocumentStore, EventLog, Inbox, Journal
@@ -49,9 +50,9 @@ class ServerBackends:
         return ElasticsearchDocumentStore(self._settings)
 
     def blobs(self) -> BlobStore:
-        from shared.adapters.files import FileBlobStore  # noqa: PLC0415
+        from shared.adapters.files import DirectoryBlobStore  # noqa: PLC0415
 
-        return FileBlobStore(self._settings.blobs.directory)
+        return DirectoryBlobStore(self._settings.blobs.directory)
 
     def prepare(self) -> None:
         from shared.adapters.kafka import topics  # noqa: PLC0415
@@ -62,3 +63,47 @@ class ServerBackends:
             store.prepare()
         finally:
             store.close()
+
+
+class EmbeddedBackends:
+    """One SQLite file and a folder of blobs, for one process."""
+
+    def __init__(self, directory: Path, synchronous: str = "NORMAL") -> None:
+        """Opens the file. Raises StorageError when the directory can't be used, or is in use."""
+        from shared.adapters.sqlite import SqliteDatabase  # noqa: PLC0415
+
+        self._directory = directory
+        self._database = SqliteDatabase(directory / "runyard.db", synchronous)
+
+    def journal(self) -> Journal:
+        from shared.adapters.sqlite import SqliteJournal  # noqa: PLC0415
+
+        return SqliteJournal(self._database)
+
+    def inbox(self) -> Inbox:
+        from shared.adapters.sqlite import SqliteInbox  # noqa: PLC0415
+
+        return SqliteInbox(self._database)
+
+    def event_log(self) -> EventLog:
+        from shared.adapters.sqlite import SqliteEventLog  # noqa: PLC0415
+
+        return SqliteEventLog(self._database)
+
+    def documents(self) -> DocumentStore:
+        from shared.adapters.sqlite import SqliteDocumentStore  # noqa: PLC0415
+
+        return SqliteDocumentStore(self._database)
+
+    def blobs(self) -> BlobStore:
+        from shared.adapters.files import DirectoryBlobStore  # noqa: PLC0415
+
+        return DirectoryBlobStore(self._directory / "blobs")
+
+    def prepare(self) -> None:
+        store = self.documents()
+        store.prepare()
+        store.close()
+
+    def close(self) -> None:
+        self._database.close()

@@ -108,6 +108,32 @@ def topics(config: Config = None) -> None:
     typer.echo("topics and index templates are ready")
 
 
+@app.command()
+def standalone(
+    config: Config = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    data: Annotated[Path, typer.Option(help="directory of the database and the files")] = Path("data"),
+    synchronous: Annotated[
+        str, typer.Option(help="NORMAL survives kills of the process, FULL a loss of power, too")
+    ] = "NORMAL",
+) -> None:
+    """Run everything in one process, on one SQLite file: no server needed."""
+    from runyard.standalone import Standalone  # noqa: PLC0415
+    from shared.adapters.sqlite import StorageError  # noqa: PLC0415
+
+    settings = _settings(config)
+    try:
+        stack = Standalone(settings, data, synchronous=synchronous)
+    except StorageError as error:
+        raise _fail(str(error)) from None
+    try:
+        with stack:
+            stack.serve(host, port, lambda address: typer.echo(f"Runyard is ready: {address}"))
+    except (OSError, RuntimeError) as error:
+        raise _fail(str(error)) from None
+
+
 # ------------------------------------------------------------------ use
 
 
@@ -215,7 +241,6 @@ def render(
 def verify_index(config: Config = None) -> None:
     """Compare the log with the search store, document by document; exit status 1 when they differ."""
     from indexer.verify import verify_index as verify  # noqa: PLC0415
-
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
     backends = ServerBackends(_settings(config))

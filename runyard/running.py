@@ -18,6 +18,9 @@ TERMINATED: Final = frozenset({"SUCCESS", "WARNING", "FAILED", "KILLED", "CANCEL
 STATUS: Final = {"SUCCESS": 0, "WARNING": 0, "SKIPPED": 0}
 """Exit status by state; every other is 1. A warning is a success with a remark, as in Kestra."""
 
+LOGS_SETTLE: Final = 1.5
+"""Seconds to wait for log lines: the documented lag of searches, 1.3 s, and a little."""
+
 COLORS: Final = {
     "SUCCESS": "green",
     "WARNING": "yellow",
@@ -71,8 +74,8 @@ def colored(state: str) -> str:
 def show(client: Client, execution: dict[str, Any], console: Console) -> None:
     """The task runs as a table, the log lines, the outcome."""
     console.print(task_run_table(execution.get("taskRunList") or ()))
-    for entry in client.logs(execution["id"]):
-        if entry["level"] not in ("TRACE",):
+    for entry in settled_logs(client, execution["id"]):
+        if entry["level"] != "TRACE":
             console.print(
                 f"{entry['level']:5} {entry.get('taskId') or ''}: {entry['message']}", markup=False, highlight=False
             )
@@ -80,6 +83,18 @@ def show(client: Client, execution: dict[str, Any], console: Console) -> None:
     console.print(f"{colored(state['current'])} in {state.get('duration', '')}")
     if execution.get("outputs"):
         console.print_json(data=execution["outputs"])
+
+
+def settled_logs(client: Client, execution_id: str) -> list[dict[str, Any]]:
+    """The log lines once no more come: they are searchable at most about 1.3 s after they were written."""
+    lines = client.logs(execution_id)
+    until = time.monotonic() + LOGS_SETTLE
+    while time.monotonic() < until:
+        time.sleep(0.3)
+        before, lines = lines, client.logs(execution_id)
+        if lines and len(lines) == len(before):
+            break
+    return lines
 
 
 def task_run_table(task_runs: Any) -> Table:

@@ -9,16 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvicorn
 from fastapi import FastAPI
-from indexer.projector import Projector
 from prometheus_client import REGISTRY, CollectorRegistry
 
 from executor.service import Executor
 from indexer.api.app import create_app
 from indexer.api.outside import ServerOutside
+from indexer.projector import Projector
 from indexer.recent import Recent
 from runyard.backends import Backends
 from runyard.health import HealthServer
@@ -41,7 +41,7 @@ PATIENCE: Final = 120.0
 @contextmanager
 def signals(stop: Callable[[], None]) -> Iterator[None]:
     """Call `stop` at SIGTERM and Ctrl-C, the second time as before: an impatient operator ends it at once."""
-    before = {}
+    before: dict[int, Any] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
         del frame
@@ -49,7 +49,7 @@ def signals(stop: Callable[[], None]) -> Iterator[None]:
         logger.info("Stopping: %s", signal.Signals(number).name)
         stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (int(signal.SIGTERM), int(signal.SIGINT)):
         before[number] = signal.signal(number, handle)
     try:
         yield
@@ -108,7 +108,7 @@ class Api:
         registry = registry or CollectorRegistry()
         self.store: DocumentStore = backends.documents()
         self.log = backends.event_log()
-        self.projector = Projector(self.log, self.store, settings, registry=registry)
+        self.projector = Projector(self.log, self.store, settings)
         self.flows = FlowDirectory(patiently(lambda: self.log.tail([Topic.FLOWS]), "Kafka"))
         self.recent = Recent(self.log, self.flows, settings.indexer.follow_cache)
         self.app: FastAPI = create_app(
