@@ -9,6 +9,7 @@ from typing import Any, Final
 import orjson
 
 from shared.model.document import Kind
+from shared.model.encoded import encode
 from shared.model.moment import from_iso
 from shared.ports import Versioned
 from shared.query.fields import STARTS, FieldType, field_of
@@ -114,7 +115,7 @@ def row(versioned: Versioned, texts_of: tuple[str, ...]) -> tuple[Any, ...]:
         versioned.id,
         versioned.version,
         versioned.routing,
-        orjson.dumps(document, option=orjson.OPT_NON_STR_KEYS).decode(),
+        encode(document).decode(),
         digest(texts_of),
         tenant,
         document.get("namespace"),
