@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -47,6 +48,7 @@ def one(text: str, value):
     [
         ("STRING", "text", "text"),
         ("STRING", 42, "42"),
+        ("STRING", True, "true"),
         ("STRING", "{{ secret }}", "{{ secret }}"),
         ("INT", "42", 42),
         ("INT", -7, -7),
@@ -57,11 +59,14 @@ def one(text: str, value):
         ("BOOL", False, False),
         ("DATETIME", "2019-10-06T18:27:49Z", "2019-10-06T18:27:49Z"),
         ("DATETIME", "2019-10-06T18:27:49.5+02:00", "2019-10-06T16:27:49.500Z"),
+        ("DATETIME", "2019-10-06T18:27:49.123456Z", "2019-10-06T18:27:49.123456Z"),
+        ("DATETIME", "2019-10-06T18:27:49.1234Z", "2019-10-06T18:27:49.123400Z"),
         ("DATE", "2019-10-06", "2019-10-06"),
         ("TIME", "18:27:49", "18:27:49"),
         ("TIME", "18:27", "18:27:00"),
         ("DURATION", "PT306S", "PT5M6S"),
         ("JSON", '{"a": [1]}', {"a": [1]}),
+        ("JSON", "[" * 99 + "]" * 99, json.loads("[" * 99 + "]" * 99)),
         ("JSON", {"a": 1}, {"a": 1}),
         ("YAML", "a: [1, yes]", {"a": [1, "yes"]}),
         ("URI", "https://www.example.com/a?b=c", "https://www.example.com/a?b=c"),
@@ -100,6 +105,7 @@ def test_values(kind, given, value):
         ("JSON", "{a", "Expected `JSON`"),
         ("JSON", "[NaN]", "NaN is not JSON"),
         ("JSON", "[" * 101 + "]" * 101, "must not have more than 100 levels"),
+        ("JSON", '{"a":' * 101 + "1" + "}" * 101, "must not have more than 100 levels"),
         ("JSON", "[" * 100_000 + "]" * 100_000, "Expected `JSON`"),
         ("YAML", "[" * 100_000 + "]" * 100_000, "must not have more than 100 levels"),
         ("YAML", "a: [", "Expected `YAML`"),
@@ -298,6 +304,7 @@ def test_output_errors():
         + "  - {id: b, type: STRING, value: '{{ outputs.nothing }}'}\n"
         + "  - {id: c, type: STRING, value: '{{ outputs.none }}'}\n"
         + "  - {id: d, type: STRING, value: fine}\n"
+        + "  - {id: e, type: SECRET, value: '{{ outputs.none }}'}\n"
     )
 
     resolved = resolve_outputs(flow.outputs, render=render, variables={"outputs": {"text": "x", "none": None}})
@@ -306,6 +313,7 @@ def test_output_errors():
     messages = dict(resolved.errors)
     assert "Invalid output for `a`, Expected `INT` but received `x`" in messages["a"]
     assert "Unable to find `nothing`" in messages["b"]
+    assert messages["e"] == "Invalid output for `e`, missing required output, but received `null`"
     assert messages["c"] == "Invalid output for `c`, missing required output, but received `null`"
 
 

@@ -81,6 +81,16 @@ def test_common_properties_become_fields():
     assert retry.behavior is RetryBehavior.CREATE_NEW_EXECUTION
 
 
+def test_retry_defaults():
+    """What a retry does not say: no limits, the failed task again, success stays success."""
+    flow = read(TASKS + "    retry: {type: constant, interval: PT2S, maxAttempts: 4}\n")
+
+    retry = flow.tasks[0].retry
+    assert retry is not None
+    assert (retry.interval, retry.max_attempt, retry.max_duration, retry.warning_on_retry) == (2000, 4, None, False)
+    assert retry.behavior is RetryBehavior.RETRY_FAILED_TASK
+
+
 def test_branches():
     """Child tasks stand under the property they were written in, cases under their value."""
     flow = read("""\

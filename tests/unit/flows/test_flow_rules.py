@@ -85,6 +85,21 @@ def task(body: str) -> str:
             "tasks[0].retry: 'interval' must be less than 'maxDuration' but is PT2S",
         ),
         (
+            task(f"{RETURN}, retry: {{type: constant, interval: PT2S, maxDuration: PT2S}}"),
+            "tasks[0].retry: 'interval' must be less than 'maxDuration' but is PT2S",
+        ),
+        (
+            flow(ONE + "triggers: [{id: t, type: io.kestra.plugin.core.trigger.Webhook, key: k, kee: l}]\n"),
+            'triggers[0].kee: Unrecognized field "kee" (class io.kestra.plugin.core.trigger.Webhook)',
+        ),
+        (
+            flow(
+                ONE + "listeners: [{conditions: [{type: io.kestra.plugin.core.condition.Weekend, day: SUNDAY}],"
+                f" tasks: [{{id: two, {RETURN}}}]}}]\n"
+            ),
+            'listeners[0].conditions[0].day: Unrecognized field "day"',
+        ),
+        (
             task(f"{RETURN}, retry: {{type: random, minInterval: PT2S, maxInterval: PT1S}}"),
             "tasks[0].retry: 'minInterval' must be less than 'maxInterval' but is PT2S",
         ),
@@ -330,6 +345,16 @@ def test_defaults_merge_maps_and_join_lists():
 
     assert read.tasks[0].properties["inputs"] == {"a": 1, "b": {"c": 2, "d": 3}}
     assert read.triggers[0].properties["conditions"][0]["in"] == ["FAILED", "SUCCESS"]
+
+
+def test_a_null_does_not_hide_a_default():
+    """What is written as null counts as not written."""
+    read = defaulted(
+        f"pluginDefaults: [{{type: {LOG}, values: {{message: hello, level: WARN}}}}]\n",
+        f"tasks: [{{id: a, type: {LOG}, message: ~}}]\n",
+    )
+
+    assert read.tasks[0].properties == {"message": "hello", "level": "WARN"}
 
 
 def test_defaults_are_not_in_what_the_user_wrote():
