@@ -103,6 +103,7 @@ WORKER_TASKS: Final = (
         plain("extension", default=".tmp"),
         old=("storages.Concat",),
     ),
+    runnable("storage.Write", required("content"), plain("extension", default=".tmp")),  # later
     runnable("storage.Size", required("uri"), old=("storages.Size",)),
     runnable("storage.Delete", required("uri"), flag("errorOnMissing", False), old=("storages.Delete",)),
     runnable(
