@@ -90,6 +90,7 @@ class Context:
         self._services = services
         self._masks = Masks()
         self._directory: Path | None = None
+        self._scratch: Path | None = None
         self._files: Files | None = None
         self.logger = TaskLogger(command, self._masks, write, services.clock)
         self.metrics = Metrics(command, write, services.clock)
@@ -174,6 +175,13 @@ class Context:
             self._directory = Path(tempfile.mkdtemp(prefix="runyard-"))
         return self._directory
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for files on the way, apart from `directory`."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="runyard-"))
+        return self._scratch
+
     def mask(self, secret: str) -> None:
         """Show `********` in place of this text in the log lines to come."""
         self._masks.add(secret)
@@ -189,6 +197,7 @@ class Context:
         return {"type": ENCRYPTED, "value": text if key is None else encrypt(key, text)}
 
     def close(self) -> None:
-        """Remove the folder."""
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+        """Remove the folders."""
+        for folder in (self._directory, self._scratch):
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)

@@ -127,24 +127,29 @@ class Intake:
     def _handle(self, session: Session, commands: Sequence[WorkerCommand]) -> None:
         attempts: list[Attempt] = []
         for command in commands:
-            if isinstance(command, RunTaskRun):
-                brief = self._runner.is_brief(command.task.get("type"))
-                attempt = session.admit(command, brief=brief)
-                if attempt is None:
-                    _log.info("%s came twice and runs once", command.work)
-                elif self.draining:
-                    self._runner.decline(attempt, "drain")
-                else:
-                    attempts.append(attempt)
-            elif isinstance(command, StopTaskRun):
-                refused = self._pool.submit(attempts)  # what came before the stop must be where the stop can find it
-                attempts = []
-                self._decline(refused)
-                self._stop(session, command)
-            else:
-                _log.error("a worker has no use for %s", type(command).__name__)
+            try:
+                if isinstance(command, RunTaskRun):
+                    attempts.extend(self._admitted(session, command))
+                elif isinstance(command, StopTaskRun):
+                    refused = self._pool.submit(attempts)  # what came before must be where the stop can find it
+                    attempts = []
+                    self._decline(refused)
+                    self._stop(session, command)
+            except Exception:  # noqa: BLE001 - one command must not end the worker, and with it all that it runs
+                _log.exception("%s can't be handled", command)
         self._decline(self._pool.submit(attempts))
         session.advance(self._inbox.position, len(commands))
+
+    def _admitted(self, session: Session, command: RunTaskRun) -> list[Attempt]:
+        """The attempt to queue, if it is one."""
+        attempt = session.admit(command, brief=self._runner.is_brief(command))
+        if attempt is None:
+            _log.info("%s came twice and runs once", command.work)
+            return []
+        if self.draining:
+            self._runner.decline(attempt, "drain")
+            return []
+        return [attempt]
 
     def _stop(self, session: Session, command: StopTaskRun) -> None:
         reason = _REASONS.get(command.reason)

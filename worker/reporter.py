@@ -106,8 +106,11 @@ class Reporter:
                 if records:
                     self._events.publish(records)
             except RecordTooLarge as error:
-                batch = [_smaller(report, error) for report in batch]
-                continue
+                smaller = [_smaller(report, error) for report in batch]
+                if smaller != batch:
+                    batch = smaller
+                    continue
+                _log.error("%s, but it is none of the records of the batch", error)
             except JournalError as error:
                 gauges.PUBLISH_ERRORS.inc()
                 _log.warning("%d records could not be published, again in %.2f s: %s", len(records), pause, error)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from shared.expressions.errors import Refusal, RenderError
-from shared.messages import AttemptDeclined, AttemptEnded, AttemptEvent, AttemptStarted
+from shared.messages import AttemptDeclined, AttemptEnded, AttemptEvent, AttemptStarted, RunTaskRun
 from shared.model.moment import Millis, parse_duration
 from shared.ports import Outbound, RecordTooLarge, Topic
 from worker import gauges
@@ -25,6 +25,7 @@ from worker.reporter import Report, Reporter
 from worker.services import Services
 from worker.storage import StorageError, task_run_root
 from worker.task import Result, Task, TaskError
+from worker.working_directory import PROPERTY, WorkingDirectory
 
 STOP_WITHIN: Final = 5.0
 """Seconds after which a task that was asked to stop is given up. Half of the executor's 10 s for a kill, so that its
@@ -67,10 +68,10 @@ class Runner:
         """Slots that tasks take which were given up and don't end."""
         return len(self._abandoned)
 
-    def is_brief(self, task_type: object) -> bool:
-        """Whether the type only computes."""
-        task = self._tasks.find(str(task_type))
-        return task is not None and task.brief
+    def is_brief(self, command: RunTaskRun) -> bool:
+        """Whether the task only computes; one with a shared folder copies files, whatever its type."""
+        task = self._tasks.find(str(command.task.get("type")))
+        return task is not None and task.brief and PROPERTY not in command.task
 
     def run(self, attempt: Attempt) -> None:
         """Run an attempt to its end. Never raises: whatever goes wrong fails the attempt."""
@@ -118,15 +119,27 @@ class Runner:
             context.prepare()
             task_type = self._type(command.task.get("type"))
             timer = self._timeout(attempt, context)
-            result = bind(task_type, command.task, context.rendering).run(context)
+            outcome = self._outcome(task_type, context)
         except BaseException as error:  # noqa: BLE001 - SystemExit of a task too must not end the worker's thread
-            return self._failed(attempt, context, error)
+            outcome = self._failed(attempt, context, error)
         finally:
             if timer is not None:
                 timer.cancel()
-        if isinstance(result, Result):
-            return Outcome(result.state, result.outputs, result.error, result.attributes)
-        return Outcome("SUCCESS", result)
+        return outcome
+
+    @staticmethod
+    def _outcome(task_type: type[Task], context: Context) -> Outcome:
+        directory = WorkingDirectory.of(context)
+        if directory is not None:
+            directory.enter()
+        try:
+            result = bind(task_type, context.command.task, context.rendering).run(context)
+        finally:  # also after a failure: with `allowFailure` the next child goes on with the files
+            attributes = None if directory is None else directory.leave()
+        if not isinstance(result, Result):
+            return Outcome("SUCCESS", result, attributes=attributes)
+        both = {**(attributes or {}), **(result.attributes or {})}
+        return Outcome(result.state, result.outputs, result.error, both or None)
 
     def _type(self, name: object) -> type[Task]:
         task_type = self._tasks.find(str(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.task import Task
-from worker.tasks import debug, execution, flow, http, items, kv, log, output, state, storage
+from worker.tasks import debug, execution, flow, http, items, kv, log, namespace, output, state, storage
 
 
 def core_tasks() -> tuple[type[Task], ...]:
@@ -16,6 +16,7 @@ def core_tasks() -> tuple[type[Task], ...]:
         *items.TASKS,
         *kv.TASKS,
         *log.TASKS,
+        *namespace.TASKS,
         *output.TASKS,
         *state.TASKS,
         *storage.TASKS,

@@ -43,7 +43,7 @@ class DeduplicateItems(Task):
         for number, row in enumerate(rows(source)):
             keys.append(context.render(self.expr, item_of(row)))
             last[keys[-1]] = number
-        kept = context.directory / "kept"
+        kept = context.scratch / "kept"
         with kept.open("w", encoding="utf-8") as target:
             for number, row in enumerate(rows(source)):
                 if last[keys[number]] == number:
@@ -69,7 +69,7 @@ class FilterItems(Task):
     error_or_null_behavior: Literal["FAIL", "INCLUDE", "EXCLUDE"] = "FAIL"
 
     def run(self, context: Context) -> Mapping[str, Any]:
-        kept = context.directory / "kept"
+        kept = context.scratch / "kept"
         processed = dropped = 0
         with kept.open("w", encoding="utf-8") as target:
             for row in rows(local_copy(context, self.from_)):

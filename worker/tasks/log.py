@@ -19,6 +19,9 @@ from worker.task import Task, TaskError
 READ_WITHIN: Final = 60.0
 """Seconds that Fetch reads at most: the lines of an old execution are behind all those written since."""
 
+SKEW: Final = 60_000
+"""Milliseconds by which hosts' clocks may differ: an execution's id has the API's time, its lines the workers'."""
+
 
 @dataclass(frozen=True)
 class Log(Task):
@@ -77,7 +80,8 @@ class Fetch(Task):
 
 
 def _written(context: Context, execution_id: str) -> Iterator[LogLine]:
-    tail = context.services.events.tail([Topic.LOGS], time_of(execution_id))
+    created = time_of(execution_id)
+    tail = context.services.events.tail([Topic.LOGS], None if created is None else created - SKEW)
     latest = time.monotonic() + READ_WITHIN
     try:
         done = False

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from worker.context import Context
+from worker.files import put_into, store_matching
 from worker.properties import PropertyError
-from worker.storage import PROTOCOL, clean, execution_root
+from worker.storage import execution_root
 from worker.task import Task, TaskError
 
 _SIZE: Final = re.compile(r"\s*(\d+)\s*([KMG]?)(?:i?B)?\s*\Z", re.IGNORECASE)
@@ -26,8 +27,8 @@ def rows(path: Path) -> Iterator[str]:
 
 
 def local_copy(context: Context, uri: str) -> Path:
-    """A file of the internal storage as a local one."""
-    path = context.directory / "source"
+    """A file of the internal storage as a local one, outside the folder that children of a task may share."""
+    path = context.scratch / "source"
     context.files.copy(uri, path)
     return path
 
@@ -92,7 +93,7 @@ class Concat(Task):
     extension: str = ".tmp"
 
     def run(self, context: Context) -> Mapping[str, Any]:
-        joined = context.directory / "joined"
+        joined = context.scratch / "joined"
         with joined.open("wb") as target:
             for uri in self.files:
                 with context.files.open(uri) as file:
@@ -139,11 +140,11 @@ class Split(Task):
     def run(self, context: Context) -> Mapping[str, Any]:
         source = local_copy(context, self.from_)
         if self.bytes is not None:
-            parts = self._cut(context.directory, source, _bytes(self.bytes), None)
+            parts = self._cut(context.scratch, source, _bytes(self.bytes), None)
         elif self.partitions is not None:
-            parts = self._dealt(context.directory, source, _positive("partitions", self.partitions))
+            parts = self._dealt(context.scratch, source, _positive("partitions", self.partitions))
         elif self.rows is not None:
-            parts = self._cut(context.directory, source, None, _positive("rows", self.rows))
+            parts = self._cut(context.scratch, source, None, _positive("rows", self.rows))
         else:
             raise TaskError("Invalid configuration with no size, count, nor rows")
         name = f"split{extension_of(self.from_)}"
@@ -194,31 +195,8 @@ class LocalFiles(Task):
     outputs: list[str] | None = None
 
     def run(self, context: Context) -> Mapping[str, Any]:
-        write_files(context, self.inputs or {})
-        return {"uris": store_files(context, self.outputs or [])}
-
-
-def write_files(context: Context, files: Mapping[str, str | None]) -> None:
-    """Put files into the working directory: of the internal storage where the text is a URI, else the text itself."""
-    for name, content in files.items():
-        target = context.directory / clean(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if content is not None and content.startswith(PROTOCOL):
-            context.files.copy(content, target)
-        else:
-            target.write_text(content or "", encoding="utf-8")
-
-
-def store_files(context: Context, patterns: list[str]) -> dict[str, str]:
-    """Store the files of the working directory that match a pattern; URIs by path."""
-    found: dict[str, str] = {}
-    root = context.directory
-    for pattern in patterns:
-        for path in sorted(root.glob(clean(pattern))):
-            name = path.relative_to(root).as_posix()
-            if path.is_file() and not path.is_symlink() and name not in found:
-                found[name] = context.files.put(path, name)
-    return found
+        put_into(context, self.inputs or {})
+        return {"uris": store_matching(context, self.outputs or [])}
 
 
 @dataclass(frozen=True)

@@ -294,3 +294,36 @@ def test_a_request_gives_code_and_body(bench: Bench, server: str) -> None:
         outputs(bench, "http.Request", uri=f"{server}/missing", method="POST", body="x", allowFailed=True)["code"]
         == 404
     )
+
+
+def test_a_download_becomes_a_file(bench: Bench, server: str) -> None:
+    """Download stores the body under the name of the address; a failed one leaves nothing."""
+    found = outputs(bench, "http.Download", uri=f"{server}/deep/report.json", method="POST", body="x")
+
+    assert found["uri"].endswith("/report.json")
+    assert orjson.loads(read(bench, found["uri"]))["path"] == "/deep/report.json"
+    assert found["length"] == bench.blobs.size(found["uri"])
+    assert "response code '404'" in error(bench, "http.Download", uri=f"{server}/missing", method="POST", body="x")
+
+
+def test_namespace_files_are_uploaded_downloaded_and_deleted(bench: Bench) -> None:
+    """Files go into a namespace by text or URI, come back by pattern, and are deleted by pattern."""
+    uri = stored(bench, "stored")
+    files = {"a.txt": "{{ flow.id }}", "deep/b.txt": uri}
+
+    up = outputs(bench, "namespace.UploadFiles", namespace="company.team", filesMap=files, destination="/to")
+    assert set(up["files"]) == {"to/a.txt", "to/deep/b.txt"}
+    assert outputs(bench, "debug.Return", format="{{ read('to/a.txt') }}") == {"value": "flow"}
+    kept = outputs(
+        bench, "namespace.UploadFiles", namespace="company.team", filesMap={"to/a.txt": "x"}, conflict="SKIP"
+    )
+    assert kept == {"files": {}}
+    taken = error(
+        bench, "namespace.UploadFiles", namespace="company.team", filesMap={"to/a.txt": "x"}, conflict="ERROR"
+    )
+    assert taken == "File to/a.txt already exists and conflict is set to ERROR"
+
+    down = outputs(bench, "namespace.DownloadFiles", namespace="company.team", files=["**/b.txt"])
+    assert {name: read(bench, uri) for name, uri in down["files"].items()} == {"/to/deep/b.txt": "stored"}
+    assert outputs(bench, "namespace.DeleteFiles", namespace="company.team", files="to/*") == {"files": 1}
+    assert "to/a.txt" in error(bench, "debug.Return", format="{{ read('to/a.txt') }}")
