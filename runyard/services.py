@@ -167,7 +167,10 @@ def serve(app: FastAPI, host: str, port: int) -> None:
         app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2, lifespan="on"
     )
     server = uvicorn.Server(config)
-    server.run()
+    # When it has ended, uvicorn raises the signal once more: without a handler the process would end there and then,
+    # before the caller has closed the rest.
+    with signals(lambda: None):
+        server.run()
     if not server.started:
         msg = f"the API cannot listen on {host}:{port}"
         raise RuntimeError(msg)
