@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 from shared.adapters.elasticsearch.indices import body_of
 from shared.model.document import Kind
-
-SORTABLE: Final = frozenset(("keyword", "date", "integer", "long", "double", "boolean"))
-"""Types that documents can be put in order by."""
 
 
 @cache

@@ -6,23 +6,12 @@ from typing import Any, Final
 
 from shared.model.document import Kind
 from shared.model.query import Query, QueryError
+from shared.query.fields import STARTS
 
 LEVELS: Final = ("TRACE", "DEBUG", "INFO", "WARN", "ERROR")
 """Log levels, lowest first."""
 
-_STARTS: Final = {
-    Kind.TASK_RUN: "state.startDate",
-    Kind.EXECUTION: "state.startDate",
-    Kind.LOG: "timestamp",
-    Kind.METRIC: "timestamp",
-}
-
 Clause = dict[str, Any]
-
-
-def start_field(kind: Kind) -> str:
-    """The date that a kind's documents are filtered and counted by."""
-    return _STARTS[kind]
 
 
 def dsl(query: Query, text: Clause | None) -> Clause:
@@ -48,7 +37,7 @@ def dsl(query: Query, text: Clause | None) -> Clause:
         filters.append({"terms": {"state.current": list(query.states)}})
     filters += [{"term": {f"labels.{key}": value}} for key, value in query.labels]
     if query.started_from is not None or query.started_to is not None:
-        filters.append(_range(start_field(kind), query.started_from, query.started_to))
+        filters.append(_range(STARTS[kind], query.started_from, query.started_to))
     if query.min_level is not None:
         filters.append({"terms": {"level": list(_levels(query.min_level))}})
     if query.child_filter is not None:

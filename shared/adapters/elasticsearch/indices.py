@@ -132,10 +132,10 @@ class Indices:
     def _generations(self, kind: Kind) -> set[int]:
         return {parsed[1] for name in self._every(kind) if (parsed := self.names.parse(kind, name))}
 
-    def _every(self, kind: Kind) -> list[str]:
-        """Every index of a kind, also those behind no alias."""
-        params = {"expand_wildcards": "all", "ignore_unavailable": "true"}
-        return sorted(self._connection.request("GET", f"/{self.names.pattern(kind)}/_alias", params=params))
+    def _every(self, kind: Kind) -> dict[str, bool]:
+        """Every index of a kind, and whether an alias leads to it."""
+        found = self._connection.request("GET", f"/{self.names.pattern(kind)}/_alias")
+        return {name: bool(of["aliases"]) for name, of in found.items() if self.names.parse(kind, name)}
 
     # ------------------------------------------------------------------ generations
 
@@ -144,6 +144,8 @@ class Indices:
         following = Indices(self._connection, self._settings, self.names.next())
         for kind in kinds:
             following.discard(kind)
+            # Left behind by a switch that was interrupted.
+            self.remove([name for name, led_to in self._every(kind).items() if not led_to])
             following.ensure(kind, period_at(time.time_ns() // 1_000_000, self._settings.period))
         return following
 

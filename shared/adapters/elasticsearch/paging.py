@@ -25,8 +25,8 @@ WINDOW: Final = 10_000
 _BARS: Final = 1_000
 """Bars of one counting histogram: four of them tell a millisecond in 30 years."""
 
-_COUNTABLE: Final = ("date", "double")
-"""Types whose values are told apart by whole milliseconds: dates, and durations in seconds."""
+_DURATIONS: Final = frozenset(("state.duration", "queueWait"))
+"""Numbers of seconds, told apart by whole milliseconds, as dates are."""
 
 Ask = Callable[[dict[str, Any]], Any]
 """Sends the body of a search, returns its answer."""
@@ -52,7 +52,7 @@ class Order:
     @property
     def countable(self) -> bool:
         """Whether pages can be found by counting: the first field is a date or a duration."""
-        return self.fields[0][2] in _COUNTABLE
+        return self.fields[0][2] == "date" or self.fields[0][0] in _DURATIONS
 
     @property
     def signature(self) -> str:

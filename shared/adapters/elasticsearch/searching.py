@@ -7,12 +7,15 @@ from typing import Any, Final
 
 from shared.adapters.elasticsearch import fields, paging
 from shared.adapters.elasticsearch.connection import Connection, RequestRefused
-from shared.adapters.elasticsearch.filters import Clause, dsl, start_field
+from shared.adapters.elasticsearch.filters import Clause, dsl
+from shared.adapters.elasticsearch.lucene import translate
 from shared.adapters.elasticsearch.names import Names
 from shared.adapters.elasticsearch.paging import Order
 from shared.model.document import Kind
 from shared.model.moment import Millis
 from shared.model.query import Bucket, Found, Page, Query, QueryError
+from shared.query.fields import STARTS, sortable
+from shared.query.lucene import parse
 
 ROUTED: Final = 50
 """Executions up to which a search goes to their shards only; the ids travel in the address of the request."""
@@ -33,7 +36,7 @@ class Searching:
 
     def search(self, query: Query, page: Page) -> Found:
         """One page, with the exact total and the cursor of what follows."""
-        filters = dsl(query, None)
+        filters = _filters(query)
         order = order_of(query.kind, page)
         if page.cursor is not None:
             seen, values = paging.decode_cursor(order, page.cursor)
@@ -74,8 +77,8 @@ class Searching:
 
     def histogram(self, query: Query, buckets: int) -> Sequence[Bucket]:
         """Counts by state (log lines: by level) over the documents' start, in at most `buckets` equal intervals."""
-        field = start_field(query.kind)
-        filters = dsl(query, None)
+        field = STARTS[query.kind]
+        filters = _filters(query)
         bounds = self._bounds(query, filters, field)
         if bounds is None:
             return ()
@@ -130,15 +133,19 @@ class Searching:
             raise
 
 
+def _filters(query: Query) -> Clause:
+    text = None if query.q is None else translate(parse(query.q, query.kind).tree, query.kind)
+    return dsl(query, text)
+
+
 def order_of(kind: Kind, page: Page) -> Order:
     """The page's order, checked. Raises QueryError naming a field that documents can't be sorted by."""
-    known = fields.types(kind)
+    types, possible = fields.types(kind), sortable(kind)
     named: list[tuple[str, bool, str]] = []
     for field, ascending in page.sort:
-        if known.get(field) not in fields.SORTABLE:
-            sortable = ", ".join(sorted(name for name, of in known.items() if of in fields.SORTABLE))
-            raise QueryError(f"{kind.value} can't be sorted by {field}; they can by {sortable}")
-        named.append((field, ascending, known[field]))
+        if field not in possible:
+            raise QueryError(f"{kind.value} can't be sorted by {field}; they can by {', '.join(possible)}")
+        named.append((field, ascending, types[field]))
     if all(field != "id" for field, _, _ in named):
         named.append(("id", True, "keyword"))
     return Order(tuple(named))
