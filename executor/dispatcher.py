@@ -27,6 +27,9 @@ PATIENCE: Final = 2.0
 """Seconds that a group may be without workers before its fallback is taken: twice the heartbeat's period, so that
 an executor that has just started hears of everyone first."""
 
+_HISTORY: Final = {"errorLogs": "errorLogs", "tasksWithState": "tasks"}
+"""Functions of expressions that read the execution's history, and the variable that they read."""
+
 PlanOf = Callable[[Execution], Plan | None]
 
 
@@ -254,6 +257,10 @@ def _command(
     """The command with all that the task's templates can reach, and no more."""
     reach = plan.reach(task)
     shown = variables(partition.batch, plan, execution, task, task_run)
+    pruned = reach.prune(shown)
+    for function, name in _HISTORY.items():
+        if plan.names(task, function):
+            pruned[name] = shown[name]
     return RunTaskRun(
         session=session.name,
         execution_id=work.execution_id,
@@ -265,7 +272,7 @@ def _command(
         flow_id=execution.flow_id,
         flow_revision=execution.flow_revision,
         task=task_data(task),
-        variables=reach.prune(shown),
+        variables=pruned,
         timeout=task.timeout,
         log_level=task.log_level,
     )

@@ -43,7 +43,12 @@ def ended(draft: Draft, task_run_id: str) -> None:
     draft.todo.append(Advance(task_run.parent_id, task_run))
 
 
-def announce_end(draft: Draft, outputs: dict[str, Any] | None) -> None:
+def announce_end(
+    draft: Draft,
+    outputs: dict[str, Any] | None,
+    caller_outputs: dict[str, Any] | None = None,
+    error: str | None = None,
+) -> None:
     """Give the concurrency slot back and tell the task run that waits for this execution."""
     execution = draft.execution
     if execution.slot:
@@ -61,7 +66,8 @@ def announce_end(draft: Draft, outputs: dict[str, Any] | None) -> None:
                     iteration=caller.iteration,
                     child_id=execution.id,
                     state=execution.state.current.value,
-                    outputs=outputs,
+                    outputs=outputs if outputs is not None else caller_outputs,
+                    error=error,
                 )
             )
         )

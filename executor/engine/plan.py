@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from shared.expressions import Reach, reach
+from shared.model.document import json_text
 from shared.model.flow import Flow, Retry, Task
 from shared.model.scope import Phase
 
@@ -21,6 +22,7 @@ class Plan:
     phases: Mapping[str, Phase]
     lists: Mapping[tuple[str | None, str], tuple[Task, ...]]  #: enabled tasks by (owner, branch or phase)
     _reach: dict[str, Reach] = field(default_factory=dict)
+    _named: dict[tuple[str, str], bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, flow: Flow) -> Self:
@@ -75,6 +77,22 @@ class Plan:
             templates.extend(child.properties for child in task.walk() if child is not task)
             found = self._reach[task.id] = reach(templates, vars=self.flow.variables)
         return found
+
+    def outputs_reach(self) -> Reach:
+        """What the templates of the flow's outputs can reach."""
+        found = self._reach.get("")
+        if found is None:
+            templates = [output.value for output in self.flow.outputs]
+            found = self._reach[""] = reach(templates, vars=self.flow.variables)
+        return found
+
+    def names(self, task: Task, function: str) -> bool:
+        """Whether a task's templates name a function that reads the execution's history."""
+        known = self._named.get((task.id, function))
+        if known is None:
+            texts = json_text([task.properties, *(child.properties for child in task.walk())])
+            known = self._named[task.id, function] = function in texts
+        return known
 
 
 _PHASES = {"errors": Phase.ERRORS, "finally": Phase.FINALLY, "afterExecution": Phase.AFTER}

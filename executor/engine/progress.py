@@ -14,11 +14,12 @@ from executor.engine.children import create
 from executor.engine.draft import Advance, Draft, Start
 from executor.engine.ends import announce_end, close, permitted
 from executor.engine.events import ExecutionMoved, TaskRunMoved
-from executor.engine.flowable import Flowable
+from executor.engine.flowable import Flowable, FlowableError
 from executor.engine.level import Level
 from executor.engine.registry import EXECUTABLES, FLOWABLES, ROOT
+from executor.engine.variables import materialised
 from executor.engine.waiting import enqueue
-from shared.expressions import RenderError, truthy
+from shared.expressions import RenderError, reach, truthy
 from shared.model.flow import Task
 from shared.model.scope import Phase, Scope
 from shared.model.state import StateType
@@ -75,7 +76,9 @@ def _open(draft: Draft, task_run: TaskRun, task: Task, flowable: Flowable) -> No
     try:
         opening = flowable.open(draft, task_run, task)
     except Exception as error:  # noqa: BLE001 -- whatever a flowable's templates do costs this task run only
-        draft.log("ERROR", f"Unable to resolve state from the Flowable task: {error}", task_run)
+        plain = isinstance(error, FlowableError)
+        text = str(error) if plain else f"Unable to resolve state from the Flowable task: {error}"
+        draft.log("ERROR", text, task_run)
         draft.emit(TaskRunMoved, task_run_id=task_run.id, state=StateType.RUNNING, scope=Scope())
         close(draft, task_run, permitted(task, StateType.FAILED), error=str(error))
         return
@@ -206,7 +209,7 @@ def finish_execution(draft: Draft, state: StateType, error: str | None = None) -
     if problem is not None:
         state, error = StateType.FAILED, error or problem
     draft.emit(ExecutionMoved, state=state, outputs=outputs, error=error)
-    announce_end(draft, outputs)
+    announce_end(draft, outputs, *_caller_outputs(draft, outputs))
     if level_has_end_tasks(draft):
         draft.todo.append(Advance(None))
 
@@ -217,10 +220,24 @@ def _flow_outputs(draft: Draft, state: StateType) -> tuple[dict[str, Any] | None
     if not flow.outputs or draft.env.flow_outputs is None or state is StateType.KILLED:
         return None, None
     try:
-        return draft.env.flow_outputs(flow, draft.variables()), None
+        shown = materialised(draft.plan.outputs_reach().prune(draft.variables()))
+        return draft.env.flow_outputs(flow, shown), None
     except Exception as error:  # noqa: BLE001 -- a flow's outputs can fail in any way a user can think of
         draft.log("ERROR", f"Failed to render output values: {error}")
         return None, str(error)
+
+
+def _caller_outputs(draft: Draft, outputs: dict[str, Any] | None) -> tuple[dict[str, Any] | None, str | None]:
+    """The deprecated `outputs` of the calling Subflow task, rendered where the child's outputs are (Kestra's rule)."""
+    caller = draft.execution.caller
+    if caller is None or not caller.outputs or outputs is not None:
+        return None, None
+    try:
+        shown = materialised(reach([caller.outputs]).prune(draft.variables()))
+        rendered: dict[str, Any] = draft.env.renderer.render_value(dict(caller.outputs), shown)
+    except RenderError as error:
+        return None, str(error)
+    return rendered, None
 
 
 def level_has_end_tasks(draft: Draft) -> bool:

@@ -115,6 +115,7 @@ def _caller(execution: Execution) -> dict[str, Any] | None:
         "attempt": caller.attempt,
         "iteration": caller.iteration,
         "wait": caller.wait,
+        "outputs": caller.outputs,
     }
 
 
@@ -224,7 +225,7 @@ def _snapshot(draft: Draft, command: ReplayExecution, prepared: Runs, root: Scop
     """The carried-over state with new ids, as the new execution's partition takes it in."""
     ids = {old: derive_id(draft.now, command.new_execution_id, old) for old in prepared}
     carried: list[dict[str, Any]] = []
-    for run in prepared.values():
+    for run in sorted(prepared.values(), key=lambda run: run.state.start):
         moved = replace(
             run,
             id=ids[run.id],

@@ -9,7 +9,6 @@ from executor.engine import attempts
 from executor.engine.draft import Draft
 from executor.engine.effects import Send
 from executor.engine.events import TaskRunMoved
-from shared.expressions import RenderError
 from shared.messages import CreateExecution, EndSubflow
 from shared.model.execution import CORRELATION_ID
 from shared.model.flow import Task
@@ -91,6 +90,7 @@ def creation(draft: Draft, task_run: TaskRun, task: Task) -> CreateExecution:
             "attempt": attempt,
             "iteration": task_run.iteration,
             "wait": True,
+            "outputs": task.properties.get("outputs") or None,
         }
         if waits(task)
         else None,
@@ -126,24 +126,14 @@ def child_ended(draft: Draft, message: EndSubflow) -> str | None:
     if draft.killing:
         state = StateType.KILLED
     outputs: dict[str, Any] = {"executionId": message.child_id, "state": child_state.value}
-    try:
-        outputs["outputs"] = _child_outputs(draft, task, task_run, message)
-    except RenderError as error:
-        draft.log("ERROR", f"Failed to extract outputs of the subflow: {error}", task_run)
+    if message.error is not None:
+        draft.log("ERROR", f"Failed to extract outputs of the subflow: {message.error}", task_run)
         state = StateType.FAILED
+    else:
+        outputs["outputs"] = message.outputs or {}
     attempts.end(draft, task_run, task, state, outputs=outputs, started_at=task_run.state.start)
     return None
 
 
 def _transmits(task: Task) -> bool:
     return task.properties.get("transmitFailed", True) is not False
-
-
-def _child_outputs(draft: Draft, task: Task, task_run: TaskRun, message: EndSubflow) -> dict[str, Any]:
-    """The child's flow outputs, else the deprecated `outputs` map rendered with them."""
-    deprecated = task.properties.get("outputs")
-    if message.outputs is not None or not deprecated:
-        return message.outputs or {}
-    shown = draft.variables(task, task_run, {"outputs": message.outputs or {}})
-    rendered: dict[str, Any] = draft.env.renderer.render_value(deprecated, shown)
-    return rendered

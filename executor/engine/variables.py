@@ -265,3 +265,12 @@ def variables(
     for name, value in (extra or {}).items():
         values[name] = lambda value=value: value  # type: ignore[misc]
     return LazyMapping(values)
+
+
+def materialised(value: Any) -> Any:
+    """The value with every mapping that loads lazily read into a dictionary."""
+    if isinstance(value, Mapping):
+        return {key: materialised(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [materialised(item) for item in value]
+    return value

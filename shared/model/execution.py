@@ -32,6 +32,7 @@ class ParentTaskRun:
     attempt: int = 0
     iteration: int | None = None
     wait: bool = True
+    outputs: Mapping[str, Any] | None = None  #: deprecated `outputs` of the Subflow task: templates over the child's
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,18 @@ def loop_values(draft: Draft, task_run: TaskRun, task: Task, given: Any) -> list
         items = [renderer.render_value(item, variables) for item in given or ()]
     nulls = sum(item is None for item in items)
     if nulls:
-        msg = f"Found '{nulls}' null values on Each, with values={json_text(items)}"
+        msg = f"Found '{nulls}' null values on Each, with values={java_text(items)}"
         raise FlowableError(msg)
     return list(dict.fromkeys(item if isinstance(item, str) else json_text(item) for item in items))
+
+
+def java_text(value: Any) -> str:
+    """A value as Java prints it, which Kestra's messages show."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(java_text, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}={java_text(item)}" for key, item in value.items()) + "}"
+    return json_text(value) if value is None or isinstance(value, bool) else str(value)
 
 
 def chunks(values: list[str]) -> Iterator[tuple[str, ...]]:
