@@ -15,7 +15,7 @@ from shared.expressions.errors import RenderError
 from shared.expressions.evaluation import Evaluation
 from shared.expressions.limits import Budget, Limits
 from shared.expressions.registry import FUNCTIONS
-from shared.expressions.renderer import Renderer
+from shared.expressions.renderer import CACHED_CHARACTERS, CACHED_TEMPLATES, Renderer
 
 #: Roots that a subscript may be made of and still be evaluated before the task is sent: all are small.
 SUBSCRIPT_ROOTS = frozenset(
@@ -163,9 +163,13 @@ class Facts:
     broken: bool = False
 
 
-@lru_cache(maxsize=4096)
 def facts_of(source: str) -> Facts:
     """Look at a template."""
+    return _facts_of(source) if len(source) <= CACHED_CHARACTERS else _facts_of.__wrapped__(source)
+
+
+@lru_cache(maxsize=CACHED_TEMPLATES)
+def _facts_of(source: str) -> Facts:
     try:
         tree = compiler.parse(source)
         return _Reader(tree).facts()

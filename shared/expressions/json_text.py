@@ -11,9 +11,11 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import Any
 
+import orjson
+
 from shared.expressions.errors import Excess, Refusal
 from shared.expressions.limits import Budget
-from shared.expressions.values import Entry, float_text, scalar_text
+from shared.expressions.values import PLAIN_FROM, PLAIN_TO, Entry, float_text, scalar_text
 
 #: Deepest nesting that is read: Jackson's own bound is 1000, Python's recursion allows less.
 READ_DEPTH = 200
@@ -25,9 +27,54 @@ def to_json(value: Any, budget: Budget) -> str:
     Raises:
         Excess: the text would be too long, or the value is nested too deep.
     """
+    if _is_usual(value, budget):
+        try:
+            text = orjson.dumps(value, option=_AS_OURS)
+        except (orjson.JSONEncodeError, RecursionError):
+            text = _UNLIKE_JACKSON
+        if _UNLIKE_JACKSON not in text:
+            return text.decode()
     parts: list[str] = []
     _write(value, parts, [0], budget, 0)
     return "".join(parts)
+
+
+#: orjson writes other control characters than Jackson, which has upper-case digits.
+_UNLIKE_JACKSON = b"\\u00"
+_AS_OURS = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_SUBCLASS
+
+
+def _is_usual(value: Any, budget: Budget) -> bool:
+    """Say whether orjson, which is several times faster, writes the value as Jackson does.
+
+    Raises:
+        Excess: the value has too many items, or too long texts.
+    """
+    waiting = [value]
+    length = 0
+    while waiting:
+        container = waiting.pop()
+        if type(container) is dict:
+            items: Any = container.values()
+            null_is_usual = False
+        elif type(container) is list:
+            items, null_is_usual = container, True
+        else:
+            return False
+        budget.items(len(container))
+        for item in items:
+            kind = type(item)
+            if kind is str:
+                length += len(item)
+            elif kind is dict or kind is list:
+                waiting.append(item)
+            elif kind is float:
+                if item and not PLAIN_FROM <= abs(item) < PLAIN_TO:
+                    return False
+            elif not (kind is int or kind is bool or (item is None and null_is_usual)):
+                return False
+        budget.text(length)
+    return True
 
 
 def _write(value: Any, parts: list[str], length: list[int], budget: Budget, depth: int) -> None:

@@ -10,6 +10,16 @@ from shared.expressions.errors import Excess, Refusal
 from shared.expressions.limits import Budget
 from shared.expressions.values import java_text
 
+#: Longest expression; longer ones only cost time.
+LONGEST = 10_000
+#: Seconds of one use of an expression: a sane one takes microseconds.
+SECONDS = 2.0
+
+
+def _seconds(budget: Budget) -> float:
+    """Give the time limit; matching lets other threads run meanwhile (`concurrent`)."""
+    return min(SECONDS, budget.left())
+
 
 def compiled(pattern: str) -> regex.Pattern[str]:
     """Compile a regular expression.
@@ -17,6 +27,8 @@ def compiled(pattern: str) -> regex.Pattern[str]:
     Raises:
         Refusal: it isn't one.
     """
+    if len(pattern) > LONGEST:
+        raise Refusal(f"The regular expression has more than {LONGEST} characters")
     try:
         return regex.compile(pattern)
     except (regex.error, RecursionError, OverflowError, MemoryError) as error:
@@ -29,7 +41,7 @@ def matches(left: Any, right: Any, budget: Budget) -> bool:
         return False
     expression = compiled(java_text(right, budget))
     try:
-        return expression.fullmatch(java_text(left, budget), timeout=budget.left()) is not None
+        return expression.fullmatch(java_text(left, budget), timeout=_seconds(budget), concurrent=True) is not None
     except TimeoutError as error:
         raise _slow() from error
 
@@ -59,7 +71,7 @@ def replaced_all(text: str, pattern: str, replacement: str, budget: Budget) -> s
         return made
 
     try:
-        return compiled(pattern).sub(expanded, text, timeout=budget.left())
+        return compiled(pattern).sub(expanded, text, timeout=_seconds(budget), concurrent=True)
     except TimeoutError as error:
         raise _slow() from error
 
@@ -86,7 +98,7 @@ def split(text: str, pattern: str, limit: int, budget: Budget) -> list[str]:
     parts: list[str] = []
     start = 0
     try:
-        for found in compiled(pattern).finditer(text, timeout=budget.left()):
+        for found in compiled(pattern).finditer(text, timeout=_seconds(budget), concurrent=True):
             budget.step()
             if limit > 0 and len(parts) == limit - 1:
                 break

@@ -20,6 +20,8 @@ from shared.expressions.values import Entry, java_text, scalar_text
 
 #: Compiled templates kept; Kestra keeps 1000. One takes some KiB.
 CACHED_TEMPLATES = 4096
+#: Longest template that is kept, so that a few don't take all the memory.
+CACHED_CHARACTERS = 16 * 1024
 #: Texts that `TruthUtils` takes for false.
 _FALSE_TEXTS = frozenset({"", "false", "0", "-0"})
 _RAW = regex.compile(r"\{%-*\s*+raw\s*+-*%\}(.*?)\{%-*\s*+endraw\s*+-*%\}", regex.DOTALL)
@@ -30,6 +32,13 @@ assert functions.REGISTERED
 @lru_cache(maxsize=CACHED_TEMPLATES)
 def _program(source: str) -> Program:
     return compiler.compiled(source)
+
+
+def _in_time(budget: Budget, template: str) -> None:
+    try:
+        budget.left()
+    except Excess as refusal:
+        raise LimitError(str(refusal), template=template) from refusal
 
 
 def is_template(text: str) -> bool:
@@ -108,6 +117,7 @@ class Renderer:
         result: Any = template
         for _ in range(self.limits.passes + 1):
             before = result
+            _in_time(budget, template)
             result = self._once(before, variables, budget, typed)
             if not recursive or not isinstance(result, str) or result == before:
                 break
@@ -153,7 +163,7 @@ class Renderer:
             return source
         if len(source) > self.limits.source or source.count("{{") + source.count("{%") > self.limits.tags:
             raise LimitError("The template is too long", template=source[:1000])
-        program = _program(source)
+        program = _program(source) if len(source) <= CACHED_CHARACTERS else compiler.compiled(source)
         evaluation = Evaluation(self, program, variables, budget)
         try:
             if typed and program.sole:

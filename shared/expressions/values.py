@@ -42,7 +42,7 @@ class Entry(NamedTuple):
 
 
 #: Bounds outside which Java prints doubles with an exponent (`Double.toString`).
-_PLAIN_FROM, _PLAIN_TO = 1e-3, 1e7
+PLAIN_FROM, PLAIN_TO = 1e-3, 1e7
 #: Range of a Java `Integer` and a `Long`.
 INTEGER_RANGE = range(-(2**31), 2**31)
 LONG_RANGE = range(-(2**63), 2**63)
@@ -94,7 +94,7 @@ def float_text(value: float) -> str:
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     text = _shortest32(value) if isinstance(value, Float32) else repr(value)
-    if value == 0 or _PLAIN_FROM <= abs(value) < _PLAIN_TO:
+    if value == 0 or PLAIN_FROM <= abs(value) < PLAIN_TO:
         return text if "e" not in text else format(Decimal(text), "f")
     sign, digits, exponent = Decimal(text).as_tuple()
     assert isinstance(exponent, int)

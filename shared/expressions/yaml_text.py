@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import regex
 import yaml
 
-from shared.expressions.errors import Refusal
+from shared.expressions.errors import Excess, Refusal
 from shared.expressions.json_text import plain
 from shared.expressions.limits import Budget
 from shared.expressions.values import scalar_text
 
+#: Longest text that is read, in characters; one of this length takes a second or two.
+LONGEST = 1024 * 1024
+if TYPE_CHECKING or not yaml.__with_libyaml__:
+    from yaml import SafeLoader
+else:
+    # Several times faster.
+    from yaml import CSafeLoader as SafeLoader
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(SafeLoader):
     """Reads the types that Jackson reads: dates stay texts, `yes` and `no` too."""
 
 
@@ -35,6 +43,8 @@ def from_yaml(text: str) -> Any:
     Raises:
         Refusal: the text isn't YAML.
     """
+    if len(text) > LONGEST:
+        raise Excess(f"The YAML has more than {LONGEST} characters")
     try:
         # Jackson reads the first document and leaves the others.
         return next(iter(yaml.load_all(text, Loader=_Loader)), None)
