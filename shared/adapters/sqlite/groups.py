@@ -32,7 +32,10 @@ class Member:
 
 
 class Group:
-    """Members, ownership and committed positions. Ownership is taken away under the database's writer lock only."""
+    """Members, ownership and committed positions.
+
+    Ownership is taken away under the database's writer lock, or by the owner's own thread: never while it commits.
+    """
 
     def __init__(self, name: str, partitions: int) -> None:
         self.name = name

@@ -22,6 +22,7 @@ class SqliteInbox:
         self._database = database
         self._bell = Bell()
         self._session = ""
+        self._closed = False
         self._partition = 0
         self._position = 0
 
@@ -29,7 +30,7 @@ class SqliteInbox:
         """Begin a session: what was sent before, and what is for others, is not seen."""
         streams = self._database.streams
         streams.leave(self._bell)
-        self._session = session
+        self._session, self._closed = session, False
         self._partition = streams.partition_of(session)
         self._position = streams.stream(Topic.TASK_RUN_COMMANDS, self._partition).end
         streams.listen(self._bell, (Topic.TASK_RUN_COMMANDS,), (self._partition,))
@@ -45,7 +46,7 @@ class SqliteInbox:
             self._bell.quiet()
             commands = self._read(limit)
             remaining = deadline - time.monotonic()
-            if commands or remaining <= 0:
+            if commands or remaining <= 0 or self._closed:
                 return commands
             self._bell.wait(remaining)
 
@@ -82,5 +83,6 @@ class SqliteInbox:
         return self._position
 
     def close(self) -> None:
+        self._closed = True
         self._database.streams.leave(self._bell)
         self._bell.ring()

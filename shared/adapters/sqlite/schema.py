@@ -36,7 +36,8 @@ _DOCUMENTS: Final = (
         " trigger_execution_id TEXT, superseded INTEGER NOT NULL, labels TEXT, texts BLOB, body TEXT)"
     ),
     "CREATE UNIQUE INDEX documents_by_id ON documents (kind, id)",
-    "CREATE INDEX documents_by_start ON documents (kind, tenant, started)",
+    # Counting, the newest first, and histograms by state read this index alone.
+    ("CREATE INDEX documents_by_start ON documents (kind, tenant, superseded, started, state) WHERE body IS NOT NULL"),
     "CREATE INDEX documents_by_execution ON documents (execution_id, kind)",
     (
         "CREATE VIRTUAL TABLE documents_text USING fts5"
