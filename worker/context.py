@@ -101,6 +101,9 @@ class Context:
         """Resolve what the command refers to. Raises FileNotFoundError, StorageError or Refusal."""
         command, services = self._attempt.command, self._services
         variables = services.resolver.resolve(command.variables, command.tenant, self._masks.add)
+        for name, known in _known(command).items():
+            given = variables.get(name)
+            variables[name] = {**known, **given} if given else known
         variables.update(services.around())
         self.variables = variables
         outside = AttemptOutside(services, command.tenant, variables, self._masks.add)
@@ -201,3 +204,19 @@ class Context:
         for folder in (self._directory, self._scratch):
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _known(command: RunTaskRun) -> dict[str, dict[str, Any]]:
+    """What a command says by itself: defaults of properties may reach it where no template of the flow does."""
+    task = command.task
+    return {
+        "flow": {
+            "id": command.flow_id,
+            "namespace": command.namespace,
+            "revision": command.flow_revision,
+            "tenantId": command.tenant,
+        },
+        "execution": {"id": command.execution_id},
+        "task": {"id": task.get("id"), "type": task.get("type")},
+        "taskrun": {"id": command.task_run_id, "attemptsCount": command.attempt},
+    }

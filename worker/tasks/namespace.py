@@ -23,7 +23,7 @@ def _stored(context: Context, namespace: str) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class UploadFiles(Task):
-    """Stores files in a namespace: those of the working directory that match `files`, or `filesMap`: path to content."""
+    """Stores files in a namespace: those of the task's folder that match `files`, and those of `filesMap`."""
 
     type = "io.kestra.plugin.core.namespace.UploadFiles"
 

@@ -14,11 +14,11 @@ SLEEP = "io.kestra.plugin.core.flow.Sleep"
 def test_return_gives_its_rendered_text_and_two_metrics() -> None:
     """A Return ends SUCCESS with the rendered format as `value`, after a started event, with length and duration."""
     with Bench() as bench:
-        command = bench.send(RETURN, format="{{ task.id ?? 'x' }} of {{ flow.id }}", _task_id="t")
+        command = bench.send(RETURN, format="{{ task.id }} of {{ flow.id }}", _task_id="t")
 
         ended = bench.ended(command)
 
-    assert (ended.state, ended.outputs, ended.error) == ("SUCCESS", {"value": "x of flow"}, None)
+    assert (ended.state, ended.outputs, ended.error) == ("SUCCESS", {"value": "t of flow"}, None)
     kinds = [type(event) for event in bench.log.events()]
     assert kinds == [AttemptStarted, AttemptEnded]
     assert ended.started_at == bench.log.events(AttemptStarted)[0].at

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -225,3 +225,14 @@ def test_error_logs_of_the_execution_reach_templates() -> None:
         ended = bench.run(RETURN, variables, format="{{ errorLogs()[0].message }}")
 
     assert ended.outputs == {"value": "broken"}
+
+
+def test_what_a_command_says_by_itself_is_a_variable() -> None:
+    """`flow`, `execution`, `task` and `taskrun` are there although the command's pruned variables lack them."""
+    with Bench() as bench:
+        command = replace(
+            bench.command(RETURN, format="{{ flow.namespace }} {{ task.id }} {{ taskrun.id }}"), variables={}
+        )
+        bench.inbox.send(command)
+
+        assert bench.ended(command).outputs == {"value": f"company.team task {command.task_run_id}"}
