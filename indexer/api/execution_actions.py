@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
-import yaml
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as Parameter
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.convertors import Convertor, register_url_convertor
 
 from indexer.api import actions, reading
 from indexer.api.actions import Action
@@ -17,10 +17,6 @@ from indexer.api.errors import ApiError, json_response, not_found, refused
 from indexer.api.reading import blocking
 from indexer.api.tenancy import OfTenant, Tenant
 from indexer.recent import Accepted, Rejected
-from shared.flows.document import Table, read_document
-from shared.flows.parts import read_inputs
-from shared.flows.problem import Report
-from shared.flows.values import Values
 from shared.model.document import Kind
 from shared.model.flow import Input
 from shared.model.query import Page
@@ -48,11 +44,31 @@ class Label(BaseModel):
     value: str
 
 
+class ExecutionIds(Convertor[str]):
+    """Ids of executions, 22 letters and digits (Kestra's own may have one or two less).
+
+    `POST /executions/company.team/pause` is then no action: it runs the flow `pause` of a namespace.
+    """
+
+    regex = "[0-9A-Za-z]{20,22}"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("execution", ExecutionIds())
+
+
 def action(path: str, *methods: str, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a handler under the old path and today's."""
 
     def register(handler: Callable[..., Any]) -> Callable[..., Any]:
-        for route in (f"/{{execution_id}}/{path}", f"/{{execution_id}}/actions/{path}"):
+        # Only a POST can be meant to run a flow.
+        name = "{execution_id:execution}" if "POST" in methods else "{execution_id}"
+        for route in (f"/{name}/{path}", f"/{{execution_id}}/actions/{path}"):
             router.add_api_route(route, handler, methods=list(methods), **options)
         return handler
 
@@ -257,16 +273,8 @@ async def _paused(
         task = tasks.get(run["taskId"])
         if task is None or not task.properties.get("onResume") or task_run_id not in (None, run["id"]):
             continue
-        return document, run, on_resume_inputs(task.properties["onResume"])
+        return document, run, tuple(task.properties["onResume"])
     return None
-
-
-def on_resume_inputs(written: Any) -> tuple[Input, ...]:
-    """The inputs of a Pause, from its properties as they were written (and checked when the flow was stored)."""
-    report = Report()
-    tree = read_document(yaml.safe_dump({"onResume": written}), report)
-    assert isinstance(tree, Table)
-    return tuple(placed.item for placed in read_inputs(Values(report), tree.get("onResume"), "onResume"))
 
 
 @router.delete("/{execution_id}", status_code=204)

@@ -17,7 +17,6 @@ from indexer.api.tenancy import Tenant
 from indexer.recent import TASK_RUNS_KEPT, Snapshot
 from shared.model.document import Kind, execution_json, task_run_json
 from shared.model.identifier import time_of
-from shared.model.moment import from_iso
 from shared.model.query import Page
 
 LISTED: Final = TASK_RUNS_KEPT
@@ -152,7 +151,7 @@ def task_run_documents(tenant: Tenant, snapshot: Snapshot | None, document: Docu
     The execution's document counts its task runs. Where the search shows fewer, its index is refreshed once.
     """
     if snapshot is not None and snapshot.whole:
-        runs = _live(snapshot.task_runs)
+        runs = merge((), snapshot)
         return runs, len(runs)
     count = int(document.get("taskRunCount", 0))
     query = tenant.query(Kind.TASK_RUN, execution_ids=(document["id"],))
@@ -193,9 +192,9 @@ def in_order(documents: Sequence[Document], rank: Mapping[str, int] | None = Non
             level, parent = level + 1, by_id[parent].get("parentTaskRunId")
         return level
 
-    def key(document: Document) -> tuple[int, int, int, str]:
-        started = from_iso(document["state"]["startDate"])
-        return started, ranks.get(document["id"], -1), depth(document), document["id"]
+    def key(document: Document) -> tuple[str, int, int, str]:
+        # Dates are written alike: their texts sort as they do.
+        return document["state"]["startDate"], ranks.get(document["id"], -1), depth(document), document["id"]
 
     return sorted(documents, key=key)
 
@@ -225,7 +224,7 @@ def executions(tenant: Tenant, documents: Sequence[Document]) -> list[dict[str, 
         totals[execution_id] = count
         snapshot = tenant.recent(execution_id)
         if snapshot is not None and snapshot.whole:
-            runs[execution_id] = _live(snapshot.task_runs)
+            runs[execution_id] = merge((), snapshot)
         elif count > LISTED:
             page = Page(1, LISTED, _BY_START)
             found = tenant.search(tenant.query(Kind.TASK_RUN, execution_ids=(execution_id,)), page)

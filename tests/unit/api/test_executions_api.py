@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import httpx
 import orjson
 import pytest
 
-from shared.messages import CreateExecution
-from shared.model.document import Kind
+from shared.messages import CreateExecution, EventRecord
+from shared.model.document import Kind, task_run_document
 from shared.model.identifier import new_id
-from shared.ports import Topic
+from shared.model.state import State
+from shared.ports import Outbound, Topic
 from tests.unit.api.conftest import FLOW, Api
 
 
@@ -292,3 +294,28 @@ def test_task_runs_are_searched(api: Api) -> None:
     api.recent._entries.clear()
     assert api.get(f"/api/v1/main/taskruns/{run['id']}").json()["id"] == run["id"]
     assert api.store.documents[Kind.TASK_RUN, run["id"]].version == 4
+
+
+@pytest.mark.parametrize("name", ["pause", "replay", "restart", "state", "labels"])
+def test_a_flow_may_be_called_like_an_action(api: Api, name: str) -> None:
+    """A namespace is no execution's id: the flow is run."""
+    api.save(FLOW.replace("id: hello", f"id: {name}"))
+    assert api.run(f"company.team/{name}")["flowId"] == name
+
+
+def test_task_runs_are_listed_by_their_creation(api: Api) -> None:
+    """By start date, and within a millisecond as the log had them."""
+    api.save()
+    execution_id = api.run(params={"wait": "true"})["id"]
+    run = api.executor.runs[execution_id]
+    first = run.task_runs[0]
+    late = [replace(first, id=f"z{n}", state=State.created(first.state.start + 1), seq=90 - n) for n in (2, 1)]
+    early = replace(first, id="y", state=State.created(first.state.start - 1), seq=95)
+    for task_run in (*late, early):
+        document = task_run_document(run.execution, task_run, "x", None)
+        event = EventRecord("TaskRunCreated", execution_id, task_run.seq, 0, Kind.TASK_RUN, task_run.id, document)
+        api.log.publish([Outbound(Topic.EXECUTION_EVENTS, task_run.id, event.to_bytes())])
+    api.recent.poll(0)
+
+    listed = api.get(f"/api/v1/main/executions/{execution_id}").json()["taskRunList"]
+    assert [task_run["id"] for task_run in listed] == ["y", first.id, "z2", "z1"]
