@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 from shared.adapters.sqlite.document_columns import (
@@ -121,17 +122,29 @@ class _Compiler:
             case And(nodes):
                 return "(" + " AND ".join(self.sql(child) for child in nodes) + ")"
             case Or(nodes):
-                return "(" + " OR ".join(self.sql(child) for child in nodes) + ")"
+                return "(" + " OR ".join(self._alternatives(nodes)) + ")"
             case Not(child):
                 return f"({self.sql(child)}) IS NOT TRUE"
             case Words():
-                return self._words(node)
+                return self._words(node, (node.field,))
             case _:
                 return self._leaf(node)
 
-    def _words(self, node: Words) -> str:
+    def _alternatives(self, nodes: tuple[Node, ...]) -> Iterator[str]:
+        """The same words in several fields, as a text without a field asks for, are one look into the index."""
+        fields: dict[tuple[tuple[str, ...], bool], list[Words]] = {}
+        for node in nodes:
+            if isinstance(node, Words):
+                fields.setdefault((node.words, node.prefix), []).append(node)
+            else:
+                yield self.sql(node)
+        for same in fields.values():
+            yield self._words(same[0], tuple(node.field for node in same))
+
+    def _words(self, node: Words, fields: tuple[str, ...]) -> str:
+        columns = " ".join(map(text_column, fields))
         phrase = " ".join(node.words)  # letters and digits only: nothing to escape
-        self._parameters.append(f'{text_column(node.field)} : "{phrase}"{" *" if node.prefix else ""}')
+        self._parameters.append(f'{{{columns}}} : "{phrase}"{" *" if node.prefix else ""}')
         return "d.place IN (SELECT rowid FROM documents_text WHERE documents_text MATCH ?)"
 
     def _leaf(self, node: Exists | Equals | Pattern | Range) -> str:
