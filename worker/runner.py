@@ -47,7 +47,12 @@ class Outcome:
     outputs: Mapping[str, Any] | None = None
     error: str | None = None
     attributes: Mapping[str, Any] | None = None
-    raised: bool = False
+    trace: str = ""  #: where the task was when it raised
+
+    @property
+    def raised(self) -> bool:
+        """Whether the task did not come to its end."""
+        return bool(self.trace)
 
 
 class Runner:
@@ -163,11 +168,12 @@ class Runner:
     def _failed(self, attempt: Attempt, context: Context, error: BaseException) -> Outcome:
         outputs = error.outputs if isinstance(error, TaskError) else None
         text = _text(error)
+        trace = "".join(traceback.format_exception(error))
         if attempt.interruption is None:
             context.logger.error(text)
             if not isinstance(error, _EXPECTED):
-                context.logger.trace("".join(traceback.format_exception(error)))
-        return Outcome("FAILED", outputs, text, raised=True)
+                context.logger.trace(trace)
+        return Outcome("FAILED", outputs, text, trace=trace)
 
     def _judged(self, attempt: Attempt, context: Context, outcome: Outcome) -> Outcome:
         """The outcome in the light of an interruption."""
@@ -177,6 +183,8 @@ class Runner:
         if reason is Interruption.TIMEOUT:
             text = _timeout_text(attempt)
             context.logger.error(text)
+            # Kestra's second line is the stack trace of the interrupted task: it shows what took so long.
+            context.logger.trace("%s\n%s", text, outcome.trace)
             return Outcome("FAILED", outcome.outputs, text)
         return outcome
 

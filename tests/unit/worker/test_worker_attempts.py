@@ -97,6 +97,10 @@ def test_a_timeout_fails_the_attempt_with_kestras_words() -> None:
         ended = bench.run(SLEEP, {"vars": {"most": "PT0.05S"}}, duration="PT1H", _timeout="{{ vars.most }}")
 
     assert (ended.state, ended.error) == ("FAILED", "Timeout after 00:00:00.050")
+    _, error, trace = bench.log.lines()
+    assert (error.level, error.text) == ("ERROR", "Timeout after 00:00:00.050")
+    assert trace.level == "TRACE"
+    assert "sleep interrupted" in trace.text
 
 
 def test_the_same_work_sent_twice_runs_once() -> None:
