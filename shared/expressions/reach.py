@@ -55,29 +55,6 @@ class Reach:
         """Names of the variables that are read; `everything` says if there may be others."""
         return frozenset(self.tree)
 
-    def keys(self, root: str) -> frozenset[Any] | None:
-        """Give the constant first keys that are read of a root, such as task ids of `outputs`.
-
-        None means that other keys may be read too.
-        """
-        access = self.tree.get(root)
-        if self.everything or self.rendered or self.looping or (access and (access.whole or access.subscripts)):
-            return None
-        return frozenset() if access is None else frozenset(access.keys)
-
-    def resolved(self, variables: Mapping[str, Any]) -> Reach:
-        """Evaluate the subscripts and follow the rendered values: the result has constant keys only.
-
-        Nothing but the values on the way is read of `variables`, so its maps may load what is asked for.
-        """
-        collected = _Collected.of(self)
-        collected.follow(variables)
-        reach = collected.reach()
-        if reach.everything:
-            return reach
-        tree = {root: _constant(access, variables) for root, access in reach.tree.items()}
-        return Reach(tree, reach.wide, looping=reach.looping, facts=reach.facts)
-
     def prune(self, variables: Mapping[str, Any]) -> dict[str, Any]:
         """Give the smallest context for which rendering is the same. Values are shared, not copied."""
         if not self.everything and not self.rendered and not self.looping:
@@ -296,16 +273,6 @@ def _merged(one: Access, other: Access) -> Access:
     for key, child in other.keys.items():
         keys[key] = _merged(keys[key], child) if key in keys else child
     return Access(keys=keys, subscripts=(*one.subscripts, *other.subscripts))
-
-
-def _constant(access: Access, variables: Mapping[str, Any]) -> Access:
-    if access.whole:
-        return access
-    try:
-        keys = _keys(access, variables)
-    except _Unknown:
-        return Access(whole=True)
-    return Access(keys={key: _constant(child, variables) for key, child in keys.items()})
 
 
 def _pruned_roots(tree: Mapping[str, Access], variables: Mapping[str, Any]) -> dict[str, Any]:

@@ -112,18 +112,6 @@ def test_pruned_context_renders_the_same(template: str, variables: dict[str, Any
 
 
 @given(template=templates, variables=contexts)
-def test_resolved_reach_prunes_the_same(template: str, variables: dict[str, Any]) -> None:
-    """A reach whose subscripts are evaluated needs the context no more, and renders the same."""
-    # given
-    found = reach([template], vars=variables["vars"])
-    resolved = found.resolved(variables)
-    # when
-    pruned = resolved.prune(variables)
-    # then
-    assert outcome(template, pruned) == outcome(template, variables)
-
-
-@given(template=templates, variables=contexts)
 def test_reach_without_the_variables_of_the_flow(template: str, variables: dict[str, Any]) -> None:
     """Where `vars` isn't known beforehand, the templates in it are followed when the context is pruned."""
     pruned = reach([template]).prune(variables)
