@@ -234,6 +234,25 @@ def render(
         raise _fail(str(error)) from None
 
 
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="end after printing")] = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8080,
+    data: Annotated[Path, typer.Option(help="directory of the database and the files")] = Path(".cache/demo"),
+) -> None:
+    """Run the example flows on the embedded stack, print their task runs and the page's address."""
+    from runyard import demo as tour  # noqa: PLC0415
+    from shared.adapters.sqlite import StorageError  # noqa: PLC0415
+
+    settings = _settings(None)
+    logs.configure(settings.log_format, "WARNING")
+    try:
+        tour.run(settings, data, host, port, Console(), once=once)
+    except (StorageError, OSError, RuntimeError) as error:
+        raise _fail(str(error)) from None
+
+
 # ------------------------------------------------------------------ operate
 
 

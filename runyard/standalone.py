@@ -53,6 +53,7 @@ class Standalone:
         self.api = Api(self._backends, self._settings, registry)
         self.failure: BaseException | None = None
         self._on_failure: Callable[[], None] | None = None
+        self._server: uvicorn.Server | None = None
         self._threads = [
             threading.Thread(target=self._run, args=(name, run), name=name, daemon=True)
             for name, run in (("executor", self.executor.run), ("worker", self.worker.run))
@@ -87,13 +88,19 @@ class Standalone:
             self.api.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2
         )
         server = Announcing(config, ready)
-        self._on_failure = lambda: setattr(server, "should_exit", True)
+        self._on_failure = self.end
+        self._server = server
         server.run()
         if not server.started:
             msg = f"cannot listen on {host}:{port}: the port is in use, or the address is not this machine's"
             raise OSError(msg)
         if self.failure is not None:
             raise RuntimeError("a service has ended") from self.failure
+
+    def end(self) -> None:
+        """End `serve`."""
+        if self._server is not None:
+            self._server.should_exit = True
 
     def close(self) -> None:
         """Drain the worker, stop the rest, close the file."""
