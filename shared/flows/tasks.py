@@ -14,7 +14,6 @@ from shared.flows.types.terms import COMMON_TASK, COMMON_TRIGGER, CORE
 from shared.flows.values import SLUG, Values, is_template
 from shared.model.flow import Listener, Task, Trigger
 
-_TYPE: Final = Property("type", required=True)
 _OWN_TRIGGER_FIELDS: Final = ("id", "type", "disabled")
 
 

@@ -174,6 +174,14 @@ def test_defaults():
     assert all(entry.is_default for entry in resolved.entries)
 
 
+def test_what_is_given_wins_over_a_default():
+    """Also where it is refused: the default does not stand in for a bad value."""
+    resolved = resolve("{id: a, type: INT, defaults: 3}\n{id: b, type: INT, defaults: 3}", {"a": "5", "b": "many"})
+
+    assert [(entry.value, entry.is_default) for entry in resolved.entries] == [(5, False), ("many", False)]
+    assert [name for name, _ in resolved.errors] == ["b"]
+
+
 def test_defaults_are_rendered_in_depth():
     """Texts within a list or map are rendered too."""
     resolved = resolve(
