@@ -14,7 +14,7 @@ import urllib.request
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -28,6 +28,15 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def cpu_of(pid: int) -> float:
+    """CPU seconds of a process; 0 when it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / TICK
 
 
 @dataclass
@@ -56,22 +65,14 @@ class Process:
 
     def cpu(self) -> float:
         """CPU seconds so far, of all lives."""
-        return self.spent + self._cpu_of(self.pid)
-
-    @staticmethod
-    def _cpu_of(pid: int) -> float:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            return 0.0
-        return (int(fields[11]) + int(fields[12])) / TICK
+        return self.spent + cpu_of(self.pid)
 
     def send(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
         """SIGKILL."""
-        self.spent += self._cpu_of(self.pid)
+        self.spent += cpu_of(self.pid)
         self.send(signal.SIGKILL)
         assert self.popen is not None
         self.popen.wait()
@@ -128,7 +129,7 @@ class Stack:
         }
         self.index_prefix = f"{prefix}-"
 
-    def __enter__(self) -> Stack:
+    def __enter__(self) -> Self:
         subprocess.run([*RUNYARD, "topics"], check=True, env=self.environment, stdout=subprocess.DEVNULL)
         for role, count in (("indexer", self.indexers), ("executor", self.executors), ("worker", self.workers)):
             for number in range(count):
@@ -211,5 +212,5 @@ def java_cpu() -> dict[str, float]:
             continue
         for name, mark in (("broker", "kafka.Kafka"), ("search node", "org.elasticsearch.server/")):
             if mark in line and "java" in line.split(" ")[0]:
-                spent[name] = spent.get(name, 0.0) + Process._cpu_of(int(directory.name))
+                spent[name] = spent.get(name, 0.0) + cpu_of(int(directory.name))
     return spent

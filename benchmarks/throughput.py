@@ -28,7 +28,7 @@ FLOW = "\n".join(
         "namespace: company.bench",
         "tasks:",
         *(
-            f"  - id: t{number}\n    type: io.kestra.plugin.core.debug.Return\n    format: '{{{{ task.id }}}} of {{{{ execution.id }}}}'"
+            f"  - id: t{number}\n    type: io.kestra.plugin.core.debug.Return\n    format: '{{{{ task.id }}}}'"
             for number in range(5)
         ),
     ]
@@ -86,13 +86,13 @@ def main() -> None:
         for role, seconds in spent.items():
             each = seconds * 1000 / task_runs
             print(f"  {role:12} {each:6.3f} ms CPU per task run (budget {BUDGET.get(role, 0)})")
-        raw = raw_limit(stack, task_runs)
+        raw = raw_limit(stack)
         print(
             f"raw limit, same messages and documents without logic: {raw:.0f} task runs/s; ratio {task_runs / took / raw:.2f}"
         )
 
 
-def raw_limit(stack: Stack, task_runs: int) -> float:
+def raw_limit(stack: Stack) -> float:
     """Task runs per second when their messages and documents are only copied: one transactional writer, one bulk."""
     settings = load().model_copy(
         update={
