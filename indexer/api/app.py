@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
 from indexer.api import (
@@ -37,6 +37,9 @@ from shared.settings import Settings
 
 DESCRIPTION: Final = """Kestra's paths for flows, executions, task runs and logs. Each path is also
 there without the tenant (`/api/v1/flows/search`), which then is `main`. Errors are `{"message": …}`."""
+
+
+PREFIX: Final = "/api/v1/{tenant}"
 
 
 def create_app(
@@ -76,23 +79,21 @@ def create_app(
     app.state.services = services
     app.state.registry = registry or CollectorRegistry()
     app.state.registry.register(ApiCollector(services))
-    api = APIRouter(prefix="/api/v1/{tenant}")
     # The first route that fits is taken: paths with fixed words come before those with parameters in their place.
     for module in (
-        flows,
-        task_runs,
-        logs,
-        namespaces,
         webhooks,
         bulk_actions,
         execution_actions,
         files,
         evaluation,
         executions,
+        task_runs,
+        logs,
+        flows,
+        namespaces,
     ):
-        api.include_router(module.router)
-    api.include_router(logs.metrics_router)
-    app.include_router(api)
+        app.include_router(module.router, prefix=PREFIX)
+    app.include_router(logs.metrics_router, prefix=PREFIX)
     app.include_router(operations.router)
     app.include_router(pages.router)
     errors.install(app)

@@ -70,7 +70,7 @@ class Filters:
         return any(value not in (None, ()) for value in self.fields.values())
 
 
-def paging(
+async def paging(
     page: Annotated[int, Parameter(ge=1)] = 1,
     size: Annotated[int, Parameter(ge=1, le=10_000)] = 10,
     sort: Annotated[list[str] | None, Parameter(description="field:asc or field:desc, repeated")] = None,

@@ -164,7 +164,9 @@ def _safe(path: str) -> str:
     return path
 
 
-def tenant_of(request: Request, tenant: Annotated[str, Path(description="the tenant; `main` by default")]) -> Tenant:
+async def tenant_of(
+    request: Request, tenant: Annotated[str, Path(description="the tenant; `main` by default")]
+) -> Tenant:
     """The tenant of a request's path."""
     if not _TENANT.match(tenant) or tenant in RESOURCES:
         raise not_found(f"tenant {tenant}")
