@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.task import Task
-from worker.tasks import debug, execution, flow, http, items, kv, log, namespace, output, state, storage
+from worker.tasks import debug, execution, flow, for_each_item, http, items, kv, log, namespace, output, state, storage
 
 
 def core_tasks() -> tuple[type[Task], ...]:
@@ -12,6 +12,7 @@ def core_tasks() -> tuple[type[Task], ...]:
         *debug.TASKS,
         *execution.TASKS,
         *flow.TASKS,
+        *for_each_item.TASKS,
         *http.TASKS,
         *items.TASKS,
         *kv.TASKS,

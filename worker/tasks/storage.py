@@ -138,6 +138,10 @@ class Split(Task):
     separator: str = "\n"
 
     def run(self, context: Context) -> Mapping[str, Any]:
+        return {"uris": self.pieces(context)}
+
+    def pieces(self, context: Context) -> list[str]:
+        """Cut the file and store the pieces; their URIs in order."""
         source = local_copy(context, self.from_)
         if self.bytes is not None:
             parts = self._cut(context.scratch, source, _bytes(self.bytes), None)
@@ -148,7 +152,7 @@ class Split(Task):
         else:
             raise TaskError("Invalid configuration with no size, count, nor rows")
         name = f"split{extension_of(self.from_)}"
-        return {"uris": [context.files.put(part, name) for part in parts]}
+        return [context.files.put(part, name) for part in parts]
 
     def _cut(self, folder: Path, source: Path, most_bytes: int | None, most_rows: int | None) -> list[Path]:
         """A new part as soon as the current one has reached the bound, which it may so pass by a row."""

@@ -327,3 +327,21 @@ def test_namespace_files_are_uploaded_downloaded_and_deleted(bench: Bench) -> No
     assert {name: read(bench, uri) for name, uri in down["files"].items()} == {"/to/deep/b.txt": "stored"}
     assert outputs(bench, "namespace.DeleteFiles", namespace="company.team", files="to/*") == {"files": 1}
     assert "to/a.txt" in error(bench, "debug.Return", format="{{ read('to/a.txt') }}")
+
+
+def test_the_items_of_a_for_each_are_split_and_their_outputs_merged(bench: Bench) -> None:
+    """The split's end tells its batches to the executor, too; the merge writes one line for each subflow."""
+    uri = stored(bench, "1\n2\n3\n", "items.csv")
+    kind = f"{CORE}.flow.ForEachItem"
+
+    ended = bench.run(
+        f"{kind}$ForEachItemSplit", {"vars": {"uri": uri}}, items="{{ vars.uri }}", batch={"rows": "{{ 2 }}"}
+    )
+    assert [read(bench, uri) for uri in ended.attributes["splits"]] == ["1\n2\n", "3\n"]
+    assert read(bench, ended.outputs["splits"]).split("\n") == ended.attributes["splits"]
+    assert len(bench.run(f"{kind}$ForEachItemSplit", items=uri).attributes["splits"]) == 3
+    assert "this is not an internal storage URI" in bench.run(f"{kind}$ForEachItemSplit", items="You will fail").error
+
+    merged = bench.run(f"{kind}$ForEachItemMergeOutputs", outputs=[{"value": "a"}, None, {"value": "b"}])
+    assert read(bench, merged.outputs["subflowOutputs"]) == '{"value":"a"}\n{"value":"b"}\n'
+    assert bench.run(f"{kind}$ForEachItemMergeOutputs").outputs == {}
