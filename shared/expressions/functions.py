@@ -13,7 +13,7 @@ from shared.expressions import (  # noqa: F401 - importing them registers what t
     numbers,
     text_filters,
 )
-from shared.expressions.errors import Missing, Refusal
+from shared.expressions.errors import Missing, NotFoundError, Refusal, RenderError
 from shared.expressions.ion import from_ion, to_ion
 from shared.expressions.json_text import from_json, to_json
 from shared.expressions.registry import calling, filtering, integer_of, needed, text_of
@@ -66,7 +66,11 @@ _parsed("yaml", "yaml", from_yaml)
 
 def _rendered(evaluation: Evaluation, value: Any, *, recursive: bool) -> Any:
     evaluation.budget.enter()
-    result = evaluation.renderer.rendered_value(value, evaluation.visible(), evaluation.budget, recursive)
+    try:
+        result = evaluation.renderer.rendered_value(value, evaluation.visible(), evaluation.budget, recursive)
+    except NotFoundError as error:
+        # As in Kestra, `??` doesn't catch what is missing in there.
+        raise RenderError(error.message, template=error.template, line=error.line, column=error.column) from error
     evaluation.budget.leave()
     return result
 

@@ -44,6 +44,7 @@ _DOUBLE_PART = regex.compile(r'[^#"\\]*+(?:(?:\\.|#(?!\{))[^#"\\]*+)*+', regex.D
 _SPACE = regex.compile(r"\s*+")
 _START = regex.compile(r"\{\{|\{%|\{#")
 _TRIM_BEFORE = regex.compile(r"-\s+")
+_TRIM_BEHIND = regex.compile(r"\s-$")
 _TRIM_AFTER = regex.compile(r"\s*+-(?:\}\}|%\})")
 _CLOSE = {"{{": regex.compile(r"\s*+-?\}\}"), "{%": regex.compile(r"\s*+-?%\}")}
 _RAW_OPEN = regex.compile(r"\{%-*\s*+raw\s*+-*%\}")
@@ -176,7 +177,7 @@ class _Scanner:
         close = self._source.find("#}", self._at)
         if close < 0:
             raise self._fail("Unclosed comment.")
-        self._trim_next = self._source.endswith("-", self._at, close)
+        self._trim_next = _TRIM_BEHIND.search(self._source, self._at, close) is not None
         self._at = close + 2
 
     def _tag(self, opening: str) -> Iterator[Token]:

@@ -133,7 +133,8 @@ def number_format(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) 
     if shape is None:
         raise Refusal(f'Malformed pattern "{pattern}"')
     digits = _digits(abs(exact), shape)
-    sign = "-" if exact < 0 and digits.strip("0.,") else ""
+    # As in Java, what is rounded to zero keeps its sign.
+    sign = "-" if exact.is_signed() else ""
     return sign + _unquoted(shape[1]) + digits + _unquoted(shape[4])
 
 

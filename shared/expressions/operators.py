@@ -149,11 +149,6 @@ def _long(number: int) -> int:
     return (number + half) % (1 << _LONG_BITS) - half
 
 
-def negative(value: Any) -> Any:
-    """Negate a number."""
-    return _arithmetic("multiplication", -1, value)
-
-
 def equal(left: Any, right: Any) -> bool:
     """Compare as `==` does: numbers by value, everything else by type and value."""
     if is_number(left) and is_number(right):

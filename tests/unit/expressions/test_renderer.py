@@ -156,6 +156,21 @@ class TestText:
             == '1 {"t":{"value":1}} 0'
         )
 
+    @pytest.mark.parametrize(
+        ("template", "text"),
+        [
+            ("a {{- 'b' -}} c", "abc"),
+            ("a {{-1}}", "a -1"),
+            ("a {#- c -#} b", "ab"),
+            ("a {# c-#} b", "a  b"),
+            ("a\n{% if true -%}\n b\n{%- endif %}\nc", "a\nb\nc"),
+            ("{% verbatim %}  {{ x }} {% endverbatim -%} c", "{{ x }} c"),
+        ],
+    )
+    def test_whitespace(self, template: str, text: str) -> None:
+        """`-` takes whitespace away as Pebble does, and newlines behind tags stay."""
+        assert RENDERER.render(template, {}) == text
+
     def test_recursive_rendering(self) -> None:
         """A recursive renderer renders until nothing changes, and has no `render()`."""
         renderer = Renderer(recursive=True)
@@ -217,6 +232,12 @@ class TestErrors:
         assert RENDERER.render("{{ (a.b.c | upper) ?? 'x' }}", {"a": {}}) == "x"
         assert "by zero" in str(refused("{{ (1 / 0) ?? 'x' }}"))
         assert "by zero" in str(refused("{{ (1 / 0) | default('x') }}"))
+
+    def test_what_is_missing_in_a_rendered_value_is_no_reason_for_a_default(self) -> None:
+        """An error within `render()` isn't caught by `??`, as in Kestra."""
+        error = refused("{{ render(x) ?? 'default' }}", {"x": "{{ nope }}"})
+        assert "Unable to find `nope`" in str(error)
+        assert not isinstance(error, NotFoundError)
 
     def test_scopes_are_right_after_a_caught_error(self) -> None:
         """What a macro or loop had begun when it failed is gone when `??` goes on."""
@@ -460,7 +481,7 @@ NUMBERS: list[tuple[float, str, str]] = [
     (1234.5, "#,###", "1,234"),
     (-3, "0;(0)", "(3)"),
     (5, "'No. '000", "No. 005"),
-    (-0.001, "0.0", "0.0"),
+    (-0.001, "0.0", "-0.0"),
 ]
 
 
