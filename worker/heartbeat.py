@@ -85,7 +85,7 @@ class Pulse:
             if self._thread.is_alive():
                 return
         self._state = "TERMINATED"
-        self._beat()
+        self._send()
 
     def _work(self) -> None:
         while not self._closed:
@@ -93,10 +93,15 @@ class Pulse:
             if self._closed:
                 return
             self._poked.clear()
-            self._beat()
+            self.beat()
             time.sleep(GAP)
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Send one now. After a pause longer than a lease none is sent: the session must end, not come back to life."""
+        if self.age <= self._settings.lease:
+            self._send()
+
+    def _send(self) -> None:
         session, ended = self._session, self._ended
         if session is None:
             return

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from shared.messages import DeadLetter, RunTaskRun, StopTaskRun, UnknownMessage, WorkerCommand
-from shared.ports import Inbox, Outbound, Topic
+from shared.ports import Inbox, JournalError, Outbound, Topic
 from worker import gauges
 from worker.attempt import Attempt, Interruption
 from worker.heartbeat import Pulse
@@ -62,6 +62,10 @@ class Intake:
         except UnknownMessage as error:
             self._pass_over(session, error)
             return
+        except JournalError as error:
+            _log.warning("the inbox can't be read, again in %.0f s: %s", RETRY, error)
+            time.sleep(RETRY)
+            return
         except Exception:  # noqa: BLE001 - whatever the client says, the next try may work; the lease is the bound
             _log.exception("the inbox can't be read; again in %.0f s", RETRY)
             time.sleep(RETRY)
@@ -94,6 +98,10 @@ class Intake:
         session = Session(self._settings.concurrency)
         try:
             session.opened(self._inbox.open(session.id))
+        except JournalError as error:
+            _log.warning("no session can begin, again in %.0f s: %s", RETRY, error)
+            time.sleep(RETRY)
+            return None
         except Exception:  # noqa: BLE001 - as above: the worker waits for its log to come back
             _log.exception("no session can begin; again in %.0f s", RETRY)
             time.sleep(RETRY)

@@ -7,6 +7,7 @@ its work was given to others; it drops the session with everything in it and beg
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import Final
 
 from shared.messages import RunTaskRun
@@ -31,7 +32,7 @@ class Session:
         self.sent = 0  #: commands taken so far
         self.ended = False  #: the worker has begun another session
         self._held: dict[Key, Attempt] = {}
-        self._seen: dict[Key, None] = {}
+        self._seen: OrderedDict[Key, None] = OrderedDict()
         self._lock = threading.Lock()
 
     def opened(self, address: InboxAddress) -> None:
@@ -47,7 +48,7 @@ class Session:
             if key in self._seen:
                 return None
             if len(self._seen) >= REMEMBERED:
-                del self._seen[next(iter(self._seen))]
+                self._seen.popitem(last=False)
             self._seen[key] = None
             self._held[key] = attempt
         return attempt

@@ -215,6 +215,23 @@ def test_without_heartbeats_for_a_lease_a_new_session_begins() -> None:
     assert any(b.session == bench.inbox.sessions[-2] and b.state == "TERMINATED" for b in bench.log.heartbeats())
 
 
+def test_a_session_that_was_silent_for_a_lease_does_not_come_back() -> None:
+    """After a pause of the whole process (SIGSTOP) the first thing sent is no heartbeat of the old session."""
+    with Bench(worker={"lease": 30.0, "heartbeat": 30.0}) as bench:
+        until(bench.log.heartbeats, "the first heartbeat")
+        old, pulse = bench.session, bench.worker._pulse
+        count = len(bench.log.heartbeats())
+
+        pulse._sent -= 31.0
+        pulse.beat()
+
+        until(lambda: bench.session != old, "another session")
+        until(lambda: any(beat.session == bench.session for beat in bench.log.heartbeats()), "its heartbeat")
+        assert {(b.session, b.state) for b in bench.log.heartbeats()[count:] if b.session == old} <= {
+            (old, "TERMINATED")
+        }
+
+
 def test_heartbeats_name_what_was_taken_before_their_position() -> None:
     """Every heartbeat names all work read before its position whose result was not published by then."""
     with Bench(worker={"heartbeat": 0.01}) as bench:
