@@ -300,13 +300,13 @@ _calendar("hourOfDay", lambda moment: moment.hour)
 _POSITIONS = ("FIRST", "SECOND", "THIRD", "FOURTH", "LAST")
 
 
-@calling("isDayWeekInMonth", "date", "dayOfWeek", "dayInMonth", "timeZone")
+@calling("isDayWeekInMonth", "date", "dayOfWeek", "position", "timeZone")
 def is_day_week_in_month(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
     """Say whether a date is, say, the first Monday of its month."""
-    message = "The 'isDayWeekInMonth' function expects arguments 'date', 'dayOfWeek' and 'dayInMonth'."
+    message = "The 'isDayWeekInMonth' function expects arguments 'date', 'dayOfWeek' and 'position'."
     value = needed(given, "date", message)
     day = text_of(needed(given, "dayOfWeek", message), "The argument 'dayOfWeek'").upper()
-    position = text_of(needed(given, "dayInMonth", message), "The argument 'dayInMonth'").upper()
+    position = text_of(needed(given, "position", message), "The argument 'position'").upper()
     if position not in _POSITIONS or day.capitalize() not in DAYS:
         raise Refusal(f"Unknown day or position: {day}, {position}. Positions are {', '.join(_POSITIONS)}")
     moment = moment_of(value, _zone(evaluation, given))
@@ -315,3 +315,21 @@ def is_day_week_in_month(evaluation: Evaluation, given: Mapping[str, Any]) -> An
     if position == "LAST":
         return (moment + dt.timedelta(days=7)).month != moment.month
     return (moment.day - 1) // 7 == _POSITIONS.index(position)
+
+
+def _compared(name: str, *bounds: str) -> None:
+    @calling(name, "date", *bounds)
+    def call(evaluation: Evaluation, given: Mapping[str, Any]) -> bool:
+        moments = []
+        for argument in ("date", *bounds):
+            value = given.get(argument)
+            if value is None:
+                raise Refusal(f"The '{name}()' function expects a '{argument}' argument.")
+            moments.append(moment_of(value, _zone(evaluation, {})))
+        after = bounds[0] != "after" or moments[0] > moments[1]
+        return after and (bounds[-1] != "before" or moments[0] < moments[-1])
+
+
+_compared("isDateAfter", "after")
+_compared("isDateBefore", "before")
+_compared("isDateBetween", "after", "before")

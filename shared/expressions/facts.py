@@ -52,6 +52,7 @@ _IMPLIED: Mapping[str, tuple[tuple[Any, ...], ...]] = {
     "fileEmpty": _FILES,
     "isFileEmpty": _FILES,
     "parentOutput": (("parents",),),
+    "iterationOutput": (("outputs",), ("parents", EVERY, "taskrun", "value"), ("taskrun",), ("task", "id")),
     "tasksWithState": (("tasks",),),
 }
 #: Filters and functions that can't make template marks out of what has none, see `Facts.inventive`.

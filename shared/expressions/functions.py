@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shared.expressions import (  # noqa: F401 - importing them registers what they hold
@@ -141,14 +142,39 @@ def each_values(parents: Any, taskrun: Any) -> list[Any]:
 
 @calling("parentOutput", "index")
 def parent_output(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
-    """Give the outputs of an ancestor task run, the closest one by default."""
+    """Give the outputs of the closest ancestor task run, or of one counted from the outermost."""
     index = given.get("index")
-    place = 0 if index is None else integer_of(index, "The argument 'index'")
     parents = evaluation.lookup("parents")
-    if not isinstance(parents, (list, tuple)) or not 0 <= place < len(parents):
-        raise Missing("parent" if index is None else f"parents[{place}]")
-    parent = parents[place]
+    if not isinstance(parents, (list, tuple)) or not parents:
+        raise Missing("parent")
+    place = len(parents) - 1 if index is None else integer_of(index, "The argument 'index'")
+    if not 0 <= place < len(parents):
+        raise Refusal(f"Invalid index: {place} for parents size: {len(parents)}")
+    parent = parents[len(parents) - 1 - place]
     return parent.get("outputs") if isinstance(parent, Mapping) else None
+
+
+@calling("iterationOutput", "taskId", "iteration")
+def iteration_output(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
+    """Give the `value` that a task of the loop gave in an iteration: this task and the one before by default."""
+    taskrun, task = evaluation.lookup("taskrun"), evaluation.lookup("task")
+    if not isinstance(taskrun, Mapping) or "iteration" not in taskrun:
+        raise Refusal("The 'iterationOutput' function should be used inside iterative tasks only")
+    task_id, wanted = given.get("taskId"), given.get("iteration")
+    if task_id is None:
+        task_id = task.get("id") if isinstance(task, Mapping) else None
+    iteration = integer_of(taskrun["iteration"], "iteration") - 1 if wanted is None else wanted
+    if integer_of(iteration, "The argument 'iteration'") < 0:
+        raise Refusal(f"Cannot fetch iteration {iteration}: no previous iteration exists.")
+    outputs: Any = evaluation.lookup("outputs")
+    for key in (task_id, *each_values(evaluation.lookup("parents"), taskrun)[:-1]):
+        outputs = outputs.get(key) if isinstance(outputs, Mapping) else None
+        if outputs is None:
+            return None
+    if not isinstance(outputs, Mapping) or iteration >= len(outputs):
+        raise Refusal(f"The provided index ({iteration}) is out of range.")
+    found = list(outputs.values())[iteration]
+    return found.get("value") if isinstance(found, Mapping) else None
 
 
 @calling("tasksWithState", "state")
@@ -180,12 +206,15 @@ def error_logs(evaluation: Evaluation, given: Mapping[str, Any]) -> list[Any]:
 # What is outside
 
 
-@calling("secret", "key", "subkey")
+@calling("secret", "key", "namespace", "subkey")
 def secret(evaluation: Evaluation, given: Mapping[str, Any]) -> Any:
-    """Give a secret of the namespace, or one entry of it where it is a JSON object."""
+    """Give a secret of the flow's namespace or another one, or one entry of it where it is a JSON object."""
     message = "The 'secret' function expects an argument 'key'."
     key = text_of(needed(given, "key", message), "The argument 'key'")
-    found = evaluation.renderer.outside.secret(evaluation.place(), key)
+    place, other = evaluation.place(), given.get("namespace")
+    if other is not None:
+        place = replace(place, namespace=text_of(other, "The argument 'namespace'"))
+    found = evaluation.renderer.outside.secret(place, key)
     subkey = given.get("subkey")
     if subkey is None:
         return found

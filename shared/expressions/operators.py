@@ -166,14 +166,15 @@ def equal(left: Any, right: Any) -> bool:
 
 
 def compare(operator: str, left: Any, right: Any) -> bool:
-    """Compare numbers by `<`, `>`, `<=` or `>=`; null on a side gives false.
+    """Compare two numbers, or two texts, by `<`, `>`, `<=` or `>=`; null on a side gives false.
 
     Raises:
-        Refusal: a side is no number.
+        Refusal: the sides are of other types.
     """
     if left is None or right is None:
         return False
-    if not is_number(left) or not is_number(right):
+    texts = isinstance(left, str) and isinstance(right, str)
+    if not texts and not (is_number(left) and is_number(right)):
         raise Refusal(
             f"invalid operands for mathematical comparison [{operator}]: {class_name(left)} and {class_name(right)}"
         )

@@ -50,6 +50,19 @@ def _slow() -> Excess:
     return Excess("The regular expression takes too long")
 
 
+def found(text: str, pattern: str, budget: Budget) -> regex.Match[str] | None:
+    """Give the first match, as `Matcher.find`.
+
+    Raises:
+        Refusal: the expression isn't one.
+        Excess: it takes too long.
+    """
+    try:
+        return compiled(pattern).search(text, timeout=_seconds(budget), concurrent=True)
+    except TimeoutError as error:
+        raise _slow() from error
+
+
 _REFERENCE = regex.compile(r"\\(.)|\$(?:(\d)|\{([A-Za-z][A-Za-z0-9]*)\})|(\$|\\$)", regex.DOTALL)
 
 

@@ -212,6 +212,45 @@ def replace(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> Any
     return each_text(evaluation, value, changed)
 
 
+def _expression(evaluation: Evaluation, given: Mapping[str, Any], name: str = "regex") -> str:
+    if given.get(name) is None:
+        raise Refusal(f"The argument '{name}' is required.")
+    return java_text(given[name], evaluation.budget)
+
+
+@filtering("regexMatch", "regex")
+def regex_match(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> bool:
+    """Say whether a regular expression matches somewhere in the text."""
+    if value is None:
+        return False
+    text = java_text(value, evaluation.budget)
+    return patterns.found(text, _expression(evaluation, given), evaluation.budget) is not None
+
+
+@filtering("regexExtract", "regex", "group")
+def regex_extract(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> Any:
+    """Give the first match of a regular expression, or one of its groups; null where there is none."""
+    if value is None:
+        return None
+    group = given.get("group")
+    number = 0 if group is None else integer_of(group, "The argument 'group'")
+    match = patterns.found(java_text(value, evaluation.budget), _expression(evaluation, given), evaluation.budget)
+    if match is None:
+        return None
+    if not 0 <= number <= len(match.groups()):
+        raise Refusal(f"No group {number}")
+    return match.group(number)
+
+
+@filtering("regexReplace", "regex", "replacement")
+def regex_replace(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> Any:
+    """Replace what a regular expression matches; `$1` stands for a group."""
+    if value is None:
+        return None
+    expression, new = _expression(evaluation, given), _expression(evaluation, given, "replacement")
+    return patterns.replaced_all(java_text(value, evaluation.budget), expression, new, evaluation.budget)
+
+
 @filtering("split", "delimiter", "limit")
 def split(evaluation: Evaluation, value: Any, given: Mapping[str, Any]) -> Any:
     """Split a text by a regular expression, as Java's `split`: empty parts at the end are left out."""

@@ -104,7 +104,13 @@ def test_wide_access_takes_only_what_is_below() -> None:
 
 @pytest.mark.parametrize(
     "template",
-    ["{{ printContext() }}", "{{ fetchContext() }}", "{{ render('{' ~ '{ outputs }}') }}", "{{ render(read('f')) }}"],
+    [
+        "{{ printContext() }}",
+        "{{ fetchContext() }}",
+        "{{ render('{' ~ '{ outputs }}') }}",
+        "{{ render(read('f')) }}",
+        "{% set inputs = outputs %}{{ render(inputs.a) }}",
+    ],
 )
 def test_everything(template: str) -> None:
     """Printing the context, and rendering what is made on the way, may read everything."""
