@@ -134,6 +134,25 @@ def test_values_that_become_templates_are_followed() -> None:
     assert Renderer(MemoryOutside()).render("{{ render(vars.x) }}", pruned) == "2"
 
 
+def test_what_stands_behind_a_dynamic_subscript_is_no_key_before_it() -> None:
+    """`outputs[x].value` doesn't read `outputs.value`: all of `outputs` is left."""
+    found = reach(["{% for t in inputs.list %}{{ outputs[t].value }}{% endfor %}"])
+    assert found.prune(CONTEXT) == {"inputs": {"list": [1, 2, 3]}, "outputs": CONTEXT["outputs"]}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_variables_covered_by_the_caller_of_render(known: bool) -> None:
+    """A template that sets `taskrun` and renders another one that has it in a subscript may read everything."""
+    # given
+    variables = {"t": "{{ outputs.each.north[taskrun.value].value }}"}
+    context = {**CONTEXT, "vars": variables}
+    template = "{% set taskrun = {'value': 'red'} %}{{ renderOnce(vars.t) }}"
+    # when
+    pruned = reach([template], vars=variables if known else None).prune(context)
+    # then
+    assert Renderer().render(template, pruned) == Renderer().render(template, context) == "4"
+
+
 @pytest.mark.parametrize("text", ["{", "ends with { ", "{{ open"])
 def test_values_that_may_join_to_templates_take_everything(text: str) -> None:
     """A value that could become a part of a template mark makes everything reachable, where it is rendered again."""
