@@ -19,7 +19,7 @@ import orjson
 from shared.flow_directory import FlowAnswer, FlowDirectory
 from shared.messages import EventRecord, FlowRejected, UnknownMessage, decode
 from shared.model.document import JSON_OPTIONS, Kind
-from shared.ports import EventLog, Inbound, Tail, Topic
+from shared.ports import EventLog, Inbound, JournalError, Tail, Topic
 
 REJECTED: Final = "CommandRejected"
 """Name of the event that refuses a command."""
@@ -119,7 +119,7 @@ class Recent:
         self._watchers: dict[str, list[Callable[[], None]]] = {}
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
-        self.failure: str | None = None  #: why reading ended, if it did: then nothing here can be trusted
+        self._failures: dict[str, str] = {}
         flows.listen(self._flow_answered)
 
     # ------------------------------------------------------------------ life
@@ -141,11 +141,22 @@ class Recent:
     def _run(self, name: str, read: Callable[[float], int]) -> None:
         try:
             while not self._stop.is_set():
-                read(0.25)
+                try:
+                    read(0.25)
+                    self._failures.pop(name, None)
+                except JournalError as error:  # the tail goes on where it was: nothing is lost, only late
+                    self._failures[name] = f"{name}: {error}"
+                    _log.warning("the log can't be read, trying again: %s", error)
+                    self._stop.wait(1.0)
         except Exception as error:  # noqa: BLE001 (the thread's last words: health says so)
             if not self._stop.is_set():
-                self.failure = f"{name}: {error}"
+                self._failures[name] = f"{name}: {error}"
                 _log.exception("reading the log ended")
+
+    @property
+    def failure(self) -> str | None:
+        """Why the log is not read now: what is kept here may be behind. None while it is read."""
+        return next(iter(self._failures.values()), None)
 
     def poll(self, timeout: float = 0.0) -> int:
         """Take in what is there, waiting at most `timeout` seconds for the first record; returns how many records."""

@@ -19,6 +19,9 @@ from indexer.api.tenancy import OfTenant
 router: Final = APIRouter(prefix="/executions", tags=["Files"])
 
 _CHUNK: Final = 256 * 1024
+NAMESPACE_FILES: Final = "_files"
+"""Folder of a namespace's files, below its root, as the workers have it."""
+
 PREVIEW: Final = 256 * 1024
 """Bytes of a file that a preview reads."""
 

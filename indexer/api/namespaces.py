@@ -15,16 +15,13 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from indexer.api.errors import json_response, not_found, refused
-from indexer.api.files import chunks
+from indexer.api.files import NAMESPACE_FILES, chunks
 from indexer.api.key_values import KeyValue, is_key
 from indexer.api.reading import blocking, now
 from indexer.api.tenancy import OfTenant, Tenant
 from shared.model.moment import iso, parse_duration
 
 router: Final = APIRouter(prefix="/namespaces", tags=["Namespaces"])
-
-FILES: Final = "_files"
-"""Folder of a namespace's files, below its root, as the workers have it."""
 
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9._-]*\Z")
@@ -130,7 +127,7 @@ FilePath = Annotated[str, Parameter(alias="path")]
 
 
 def _file(namespace: str, path: str) -> str:
-    return f"{_namespace(namespace).replace('.', '/')}/{FILES}/{path.strip('/')}"
+    return f"{_namespace(namespace).replace('.', '/')}/{NAMESPACE_FILES}/{path.strip('/')}"
 
 
 @router.post("/{namespace}/files")
@@ -183,4 +180,4 @@ async def list_files(namespace: str, tenant: OfTenant, path: Annotated[str, Para
 
 def _files(tenant: Tenant, namespace: str) -> list[str]:
     root = _file(namespace, "")
-    return [f"/{uri.partition(f'/{FILES}/')[2]}" for uri in tenant.list_files(root)]
+    return [f"/{uri.partition(f'/{NAMESPACE_FILES}/')[2]}" for uri in tenant.list_files(root)]

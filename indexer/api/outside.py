@@ -1,18 +1,24 @@
-"""Outside: what templates that the API renders may ask for: secrets of the settings and key values."""
+"""Outside: what templates that a server renders may ask for: secrets, key values, stored and namespace files."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, Final
 
+from indexer.api.errors import ApiError
+from indexer.api.files import NAMESPACE_FILES
 from indexer.api.key_values import KeyValues
+from indexer.api.tenancy import DEFAULT_TENANT, within_tenant
 from shared.expressions.outside import NoOutside, OutsideError, Place
 from shared.ports import BlobStore
 from shared.settings import Settings
 
+LARGEST: Final = 32 * 1024 * 1024
+"""Bytes of a file that a template may read: what a rendering may make at most (`Limits.characters`)."""
+
 
 class ServerOutside(NoOutside):
-    """Secrets and key values; everything else says that it isn't there."""
+    """Everything of the place's own tenant; the network and ports say that they aren't there."""
 
     def __init__(self, blobs: BlobStore, settings: Settings) -> None:
         """`settings.secrets`: by name."""
@@ -29,5 +35,39 @@ class ServerOutside(NoOutside):
         return found
 
     def kv(self, place: Place, key: str, namespace: str) -> Any | None:
-        entry = KeyValues(self._blobs, place.tenant or "main", namespace).get(key, time.time_ns() // 1_000_000)
+        entry = KeyValues(self._blobs, _tenant(place), namespace).get(key, time.time_ns() // 1_000_000)
         return None if entry is None else entry.value
+
+    def namespace_file(self, place: Place, path: str) -> str:
+        namespace = (place.namespace or "").replace(".", "/")
+        return self._text(place, f"kestra:///{_tenant(place)}/{namespace}/{NAMESPACE_FILES}/{path.lstrip('/')}", path)
+
+    def stored_file(self, place: Place, uri: str) -> str:
+        return self._text(place, uri, uri)
+
+    def file_size(self, place: Place, uri: str) -> int:
+        try:
+            return self._blobs.size(within_tenant(uri, _tenant(place)))
+        except (FileNotFoundError, ApiError) as error:
+            raise OutsideError(f"File not found: {uri}") from error
+
+    def file_exists(self, place: Place, uri: str) -> bool:
+        try:
+            self._blobs.size(within_tenant(uri, _tenant(place)))
+        except (FileNotFoundError, ApiError):
+            return False
+        return True
+
+    def _text(self, place: Place, uri: str, shown: str) -> str:
+        try:
+            with self._blobs.open(within_tenant(uri, _tenant(place))) as file:
+                content = file.read(LARGEST + 1)
+        except (FileNotFoundError, ApiError) as error:
+            raise OutsideError(f"File not found: {shown}") from error
+        if len(content) > LARGEST:
+            raise OutsideError(f"The file {shown} is larger than the {LARGEST} bytes that a template may read")
+        return content.decode(errors="replace")
+
+
+def _tenant(place: Place) -> str:
+    return place.tenant or DEFAULT_TENANT

@@ -127,14 +127,14 @@ class Tenant:
     def open_file(self, uri: str) -> BinaryIO:
         """A stored file. Raises 404 where it isn't there or isn't the tenant's."""
         try:
-            return self.services.blobs.open(self._own(uri))
+            return self.services.blobs.open(within_tenant(uri, self.name))
         except FileNotFoundError as error:
             raise not_found(f"file {uri}") from error
 
     def file_size(self, uri: str) -> int:
         """Bytes of a stored file. Raises 404."""
         try:
-            return self.services.blobs.size(self._own(uri))
+            return self.services.blobs.size(within_tenant(uri, self.name))
         except FileNotFoundError as error:
             raise not_found(f"file {uri}") from error
 
@@ -150,12 +150,13 @@ class Tenant:
         """The key values of a namespace."""
         return KeyValues(self.services.blobs, self.name, namespace)
 
-    def _own(self, uri: str) -> str:
-        """The URI below the tenant's root: one that doesn't begin there is taken to be relative to it."""
-        path = uri.removeprefix("kestra://").lstrip("/")
-        if not uri.startswith("kestra:///") or _UNSAFE.search(path):
-            raise not_found(f"file {uri}")
-        return f"kestra:///{path}" if path.startswith(f"{self.name}/") else f"kestra:///{self.name}/{path}"
+
+def within_tenant(uri: str, tenant: str) -> str:
+    """A file's URI below the tenant's root: one that doesn't begin there is taken to be relative to it. Raises 404."""
+    path = uri.removeprefix("kestra://").lstrip("/")
+    if not uri.startswith("kestra:///") or _UNSAFE.search(path):
+        raise not_found(f"file {uri}")
+    return f"kestra:///{path}" if path.startswith(f"{tenant}/") else f"kestra:///{tenant}/{path}"
 
 
 def _safe(path: str) -> str:

@@ -319,3 +319,16 @@ def test_task_runs_are_listed_by_their_creation(api: Api) -> None:
 
     listed = api.get(f"/api/v1/main/executions/{execution_id}").json()["taskRunList"]
     assert [task_run["id"] for task_run in listed] == ["y", first.id, "z2", "z1"]
+
+
+def test_waiting_for_an_execution_that_the_executor_refuses_is_422(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason is told instead of waiting for ever."""
+    api.save()
+
+    def refuse(command: CreateExecution) -> None:
+        api.executor._reject(command, "flow company.team.hello is not known")
+
+    monkeypatch.setattr(api.executor, "_create", refuse)
+    answer = api.post("/api/v1/main/executions/company.team/hello", params={"wait": "true"})
+    assert answer.status_code == 422
+    assert answer.json()["message"] == "flow company.team.hello is not known"

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from indexer.api.key_values import KeyValues
+from indexer.api.outside import ServerOutside
+from shared.expressions.outside import OutsideError, Place
 from shared.messages import CreateExecution
 from shared.model.document import Kind
 from shared.ports import Versioned
+from shared.settings import Settings
 from tests.unit.api.conftest import FLOW, Api
+from tests.unit.api.fakes import MemoryBlobs
 
 ROOT = "/api/v1/main"
 
@@ -216,7 +221,7 @@ def test_health_says_what_is_missing(api: Api) -> None:
     assert api.get("/health").status_code == 503
     assert api.get("/health").json()["problem"] == "no template"
     api.store.missing = None
-    api.recent.failure = "recent-events: gone"
+    api.recent._failures["another thread"] = "recent-events: gone"
     assert api.get("/health").status_code == 503
 
 
@@ -247,3 +252,32 @@ def test_an_unknown_path_is_404_with_a_message(api: Api) -> None:
     answer = api.get("/api/v1/main/nothing")
     assert (answer.status_code, answer.json()) == (404, {"message": "Page Not Found: /api/v1/main/nothing"})
     assert api.call("PATCH", "/api/v1/main/flows/search").status_code == 405
+
+
+# ------------------------------------------------------------------ what templates ask for
+
+
+def test_templates_reach_secrets_key_values_and_files_of_their_own_tenant_only() -> None:
+    """Another tenant's files are not there, and dots do not leave the tenant."""
+    blobs = MemoryBlobs()
+    outside = ServerOutside(blobs, Settings(secrets={"my_key": "s3"}))
+    place = Place("main", "company.team", "hello", "e1")
+    blobs.files |= {"main/company/team/_files/a.txt": b"mine", "main/x/y.txt": b"stored", "other/x/y.txt": b"theirs"}
+    KeyValues(blobs, "main", "company.team").put("k", [1], 0)
+
+    assert outside.secret(place, "MY_KEY") == "s3"
+    assert outside.kv(place, "k", "company.team") == [1]
+    assert outside.kv(Place("other", "company.team", None, None), "k", "company.team") is None
+    assert outside.namespace_file(place, "/a.txt") == "mine"
+    assert (
+        outside.stored_file(place, "kestra:///main/x/y.txt")
+        == outside.stored_file(place, "kestra:///x/y.txt")
+        == "stored"
+    )
+    assert (outside.file_size(place, "kestra:///x/y.txt"), outside.file_exists(place, "kestra:///x/z")) == (6, False)
+    for uri in ("kestra:///other/x/y.txt", "kestra:///../other/x/y.txt", "file:///etc/passwd"):
+        assert not outside.file_exists(place, uri)
+        with pytest.raises(OutsideError, match="not found"):
+            outside.stored_file(place, uri)
+    with pytest.raises(OutsideError, match="Cannot find secret"):
+        outside.secret(place, "none")

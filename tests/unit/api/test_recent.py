@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from indexer.recent import Accepted, Recent, Rejected
 from shared.flow_directory import FlowDirectory
 from shared.messages import EventRecord, FlowRejected, FlowStored
 from shared.model.document import Kind
-from shared.ports import Inbound, Outbound, Topic
+from shared.ports import Inbound, JournalError, Outbound, Topic
 from tests.unit.api.fakes import MemoryLog
 
 
@@ -226,3 +227,29 @@ def test_records_that_cannot_be_read_are_passed_over(log: MemoryLog) -> None:
     recent = recent_of(log)
     recent.take([Inbound(Topic.EXECUTION_EVENTS, 0, 0, "e1", b"{}", 0), event(1)])
     assert recent.snapshot("main", "e1") is not None
+
+
+def test_a_log_that_cannot_be_read_is_tried_again(log: MemoryLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then health says so; nothing is lost."""
+    recent = recent_of(log)
+    broken = threading.Event()
+    seen = threading.Event()
+
+    def poll(limit: int, timeout: float) -> list[Inbound]:
+        if not broken.is_set():
+            broken.set()
+            raise JournalError("the broker is gone")
+        seen.set()
+        return []
+
+    monkeypatch.setattr(recent._tail, "poll", poll)
+    recent.start()
+    try:
+        assert broken.wait(10)
+        recent._stop.wait(0.1)
+        assert recent.failure == "recent-events: the broker is gone"
+        assert seen.wait(10)
+        recent._stop.wait(0.1)
+        assert recent.failure is None
+    finally:
+        recent.close()
