@@ -59,7 +59,6 @@ _RESERVED = regex.compile(
 #: What makes Jackson quote a text, and what a plain text may be for its YAML library.
 _QUOTABLE = regex.compile(r"[\[\]{},]|(?:^|\s)#|:(?:\s|$)")
 _PLAIN = regex.compile(r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[\-?:](?=\S))[^\t]*(?<!\s)")
-#: Spaces at the end of a line, which a block can't keep.
 _TRAILING = regex.compile(r"[ \t](?:\n|$)")
 _CONTROL = regex.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
@@ -144,8 +143,7 @@ def _literal(text: str, indent: int) -> str:
     """Write a text of several lines as a block, with the sign for how it ends."""
     body = text.removesuffix("\n")
     chomp = "-" if body == text else "+" if body.endswith("\n") or not body else ""
-    hint = "2" if text[:1] in (" ", "\n") else ""
     if chomp == "+":
         body = text[:-1]
     lines = [f"{' ' * indent}{line}" if line else "" for line in body.split("\n")]
-    return "\n".join([f"|{hint}{chomp}", *lines])
+    return "\n".join([f"|{chomp}", *lines])

@@ -50,6 +50,10 @@ EXAMPLES: list[tuple[str, dict[str, Any]]] = [
             "outputs": {"each": {"north": {"blue": {"value": 3}}}},
         },
     ),
+    (
+        "{{ outputs.a.value }}{{ outputs[inputs.task].rows[0].id }}",
+        {"inputs": {"task": "a"}, "outputs": {"a": {"value": 1, "rows": [{"id": 1}, None]}}},
+    ),
     ("{{ outputs.nothing.value ?? inputs.count }}", {"outputs": {}, "inputs": {"count": 1}}),
     ("{% set x = outputs.b %}{{ x.value }}", {"outputs": {"b": {"value": 2}}}),
     ("{% for i in inputs.list %}{{ i }}{% endfor %}", {"inputs": {"list": [1, 2, 3]}}),
