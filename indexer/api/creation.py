@@ -18,6 +18,7 @@ from indexer.api.reading import blocking
 from indexer.api.tenancy import Tenant
 from shared.expressions.encryption import encrypt
 from shared.expressions.errors import Refusal
+from shared.expressions.text_filters import slug
 from shared.flows.inputs import InvalidInputs, ResolvedInputs, Secret, resolve_inputs
 from shared.messages import CreateExecution
 from shared.model.document import execution_document, execution_json
@@ -122,8 +123,8 @@ def _file_name(item: Input, upload: UploadFile) -> str:
 
 
 def execution_root(namespace: str, flow_id: str, execution_id: str) -> str:
-    """Where the files of an execution lie, below the tenant."""
-    return f"{namespace.replace('.', '/')}/{flow_id}/executions/{execution_id}"
+    """Where the files of an execution lie, below the tenant: Kestra's place, from which `read()` allows to read."""
+    return f"{namespace.replace('.', '/')}/{slug(flow_id)}/executions/{execution_id}"
 
 
 def valid_values(tenant: Tenant, found: ResolvedInputs) -> dict[str, Any] | None:

@@ -305,4 +305,8 @@ def clean_up(tenant: Tenant, document: Mapping[str, Any], logs: bool, storage: b
         tenant.services.store.refresh(Kind.LOG, document["id"])
         tenant.services.store.delete_by_execution(tenant.name, document["id"])
     if storage:
-        tenant.delete_files(execution_root(document["namespace"], document["flowId"], document["id"]))
+        namespace, flow_id = document["namespace"], document["flowId"]
+        # Workers name the folder by the flow's id as it is.
+        written = f"{namespace.replace('.', '/')}/{flow_id}/executions/{document['id']}"
+        for root in {execution_root(namespace, flow_id, document["id"]), written}:
+            tenant.delete_files(root)

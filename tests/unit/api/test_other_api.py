@@ -281,3 +281,16 @@ def test_templates_reach_secrets_key_values_and_files_of_their_own_tenant_only()
             outside.stored_file(place, uri)
     with pytest.raises(OutsideError, match="Cannot find secret"):
         outside.secret(place, "none")
+
+
+def test_an_input_file_lies_where_read_allows_to_read(api: Api) -> None:
+    """An expression of the same execution reads it, also for a flow whose id is written otherwise in paths."""
+    source = FLOW.replace("id: hello", "id: Hello_You").replace("type: FILE\n    required: false", "type: FILE")
+    api.save(source)
+    body = api.run("company.team/Hello_You", files={"data": ("a.txt", b"content")})
+    place = {
+        "flow": {"id": "Hello_You", "namespace": "company.team", "tenantId": "main"},
+        "execution": {"id": body["id"]},
+    }
+    renderer = api.app.state.services.renderer
+    assert renderer.render("{{ read(inputs.data) }}", {**place, "inputs": body["inputs"]}) == "content"
