@@ -59,7 +59,8 @@ _RESERVED = regex.compile(
 #: What makes Jackson quote a text, and what a plain text may be for its YAML library.
 _QUOTABLE = regex.compile(r"[\[\]{},]|(?:^|\s)#|:(?:\s|$)")
 _PLAIN = regex.compile(r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[\-?:](?=\S))[^\t]*(?<!\s)")
-_TRAILING = regex.compile(r"[ \t](?:\n|$)")
+#: What a block can't keep: whitespace at its beginning, and spaces at the end of a line.
+_UNFIT = regex.compile(r"\A\s|[ \t](?:\n|$)")
 _CONTROL = regex.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
@@ -123,7 +124,7 @@ def _scalar(value: Any, indent: int) -> str:
         _CONTROL.search(value)
         or _RESERVED.fullmatch(value)
         or _QUOTABLE.search(value)
-        or ("\n" in value and _TRAILING.search(value))
+        or ("\n" in value and _UNFIT.search(value))
     ):
         return '"' + "".join(map(_escaped, value)) + '"'
     if "\n" in value:
