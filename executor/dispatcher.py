@@ -261,6 +261,13 @@ def _command(
     for function, name in _HISTORY.items():
         if plan.names(task, function):
             pruned[name] = shown[name]
+    pruned["taskrun"] = shown["taskrun"]  # state tasks and the like read its value without a template
+    data = task_data(task)
+    folder = plan.shared_folder(task)
+    if folder is not None:
+        parent: TaskRun | None = partition.batch.get(task_run_key(execution.id, task_run.parent_id or ""))
+        begun = 0 if parent is None else sum(state is StateType.RESTARTED for state, _ in parent.state.histories)
+        data["$workingDirectory"] = {"id": f"{task_run.parent_id}-{begun}", **folder}  # a restart begins with none
     return RunTaskRun(
         session=session.name,
         execution_id=work.execution_id,
@@ -271,7 +278,7 @@ def _command(
         namespace=execution.namespace,
         flow_id=execution.flow_id,
         flow_revision=execution.flow_revision,
-        task=task_data(task),
+        task=data,
         variables=pruned,
         timeout=task.timeout,
         log_level=task.log_level,

@@ -67,6 +67,8 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
     attributes = message.attributes or {}
     if attributes.get("labels"):
         labels.add(draft, attributes["labels"])
+    if attributes.get("outputFiles") is not None and task_run.parent_id is not None:
+        _share_files(draft, task_run.parent_id, attributes["outputFiles"])
     end(
         draft,
         task_run,
@@ -78,6 +80,15 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
         started_at=message.started_at,
     )
     return None
+
+
+def _share_files(draft: Draft, parent_id: str, files: Mapping[str, Any]) -> None:
+    """Keep what a child of a WorkingDirectory left: the parent's output, as far as it is known by now."""
+    parent = draft.task_run(parent_id)
+    if parent is not None and not parent.state.terminated:
+        draft.emit(
+            TaskRunMoved, task_run_id=parent.id, state=parent.state.current, outputs={"outputFiles": dict(files)}
+        )
 
 
 def end(

@@ -74,9 +74,21 @@ class Plan:
             templates: list[Any] = [task.properties, task.run_if, task.timeout]
             if task.worker_group is not None:
                 templates.append(task.worker_group.key)
+            templates.append(self.shared_folder(task))
             templates.extend(child.properties for child in task.walk() if child is not task)
             found = self._reach[task.id] = reach(templates, vars=self.flow.variables)
         return found
+
+    def shared_folder(self, task: Task) -> dict[str, Any] | None:
+        """What the parent says of the folder that its children share, for a child of a WorkingDirectory."""
+        parent = self.parents[task.id]
+        if parent is None or not self.tasks[parent].type.endswith(".flow.WorkingDirectory"):
+            return None
+        if self.phases[task.id] is not Phase.TASKS:
+            return None
+        own = self.tasks[parent].properties
+        told = {name: own[name] for name in ("inputFiles", "namespaceFiles", "outputFiles", "cache") if name in own}
+        return {"taskId": parent, **told}
 
     def outputs_reach(self) -> Reach:
         """What the templates of the flow's outputs can reach."""

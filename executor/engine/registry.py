@@ -23,6 +23,7 @@ ROOT: Final = Flowable()
 
 FLOWABLES: Final[dict[str, Flowable]] = {
     f"{_FLOW}Sequential": Flowable(),
+    f"{_FLOW}WorkingDirectory": Flowable(),
     f"{_FLOW}Parallel": Parallel(),
     f"{_FLOW}If": If(),
     f"{_FLOW}Switch": Switch(),
