@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -92,10 +93,8 @@ class Evaluation:
         seen = self._scopes[self._base :]
         if len(seen) == 1:
             return dict(seen[0]) if self._base else seen[0]
-        merged: dict[str, Any] = {}
-        for scope in seen:
-            merged.update(scope)
-        return merged
+        # Not merged into one dictionary: a context may load its values when they are asked for.
+        return ChainMap(*reversed(seen))
 
     def lookup(self, name: str) -> Any:
         """Read a variable, None where there is none."""

@@ -171,6 +171,13 @@ class TestText:
         """`-` takes whitespace away as Pebble does, and newlines behind tags stay."""
         assert RENDERER.render(template, {}) == text
 
+    def test_rendered_values_see_the_variables_of_the_template(self) -> None:
+        """`render()` sees what the template has set, before the context."""
+        template = (
+            "{% set a = 'set' %}{% for i in [1, 2] %}{{ render(t) }}{% endfor %}{{ printContext() | keys | length }}"
+        )
+        assert RENDERER.render(template, {"a": "context", "b": "B", "t": "{{ a }}{{ b }}{{ i }} "}) == "setB1 setB2 3"
+
     def test_recursive_rendering(self) -> None:
         """A recursive renderer renders until nothing changes, and has no `render()`."""
         renderer = Renderer(recursive=True)
