@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -38,8 +38,11 @@ LAST_DELAY: Final = 5.0
 _OVERHEAD: Final = 200
 """Bytes of a document's action line in a bulk."""
 
+_LOOKED_UP: Final = 50
+"""Deleted executions whose task runs are looked up at once: as many as a search store asks in their shards only."""
+
 _REMOVED: Final = 1_000
-"""Task runs of a deleted execution that are looked up at once."""
+"""Task runs of one answer of that look-up."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +72,7 @@ class Delivery:
         """`refuse` is called with each document that the store will never take, and why."""
         self._store, self._settings, self._refuse = store, settings, refuse
         self._bulks: deque[list[Item]] = deque()
-        self._removals: deque[tuple[Removal, Inbound]] = deque()
+        self._removals: list[tuple[Removal, Inbound]] = []
         self._failures = 0
         self.problem: str | None = None  #: why the last attempt has to be repeated
 
@@ -90,7 +93,7 @@ class Delivery:
         """Documents to write, and executions to remove after them."""
         assert not self.waiting
         self._bulks.extend(_cut(items, self._settings.bulk_documents, self._settings.bulk_bytes))
-        self._removals.extend(removals)
+        self._removals = list(removals)
 
     def push(self) -> bool:
         """Write what waits; False when something has to be tried again after `delay`."""
@@ -100,7 +103,7 @@ class Delivery:
                     if not self._write(self._bulks.popleft()):
                         return False
                 else:
-                    self._remove(*self._removals[0])
+                    self._remove()
         except ConnectionError as error:
             self._failed(str(error))
             return False
@@ -145,34 +148,48 @@ class Delivery:
         ):  # the 1st, 2nd, 4th, … time: loud enough, and the disk stays free
             _log.warning("the search store did not take everything (time %d): %s", self._failures, reason)
 
-    def _remove(self, removal: Removal, origin: Inbound) -> None:
-        """Turn a removal into deletions, the execution's own in a bulk after the others: it tells the tenant."""
-        execution_id = removal.execution_id
-        tenant = removal.tenant
-        if tenant is None:
-            known = self._store.get(Kind.EXECUTION, execution_id, execution_id)
-            tenant = None if known is None or known.document is None else str(known.document["tenantId"])
-        if tenant is not None:
-            items = [
-                Item(Versioned(Kind.TASK_RUN, task_run_id, removal.version, None, execution_id), origin)
-                for task_run_id in self._task_runs(tenant, execution_id, removal.version)
-            ]
-            self._store.delete_by_execution(tenant, execution_id)
-            self._bulks.extend(_cut(items, self._settings.bulk_documents, self._settings.bulk_bytes))
-        execution = Versioned(Kind.EXECUTION, execution_id, removal.version, None, execution_id)
-        self._bulks.append([Item(execution, origin)])
-        self._removals.popleft()
+    def _remove(self) -> None:
+        """Turn removals into deletions, the executions' own in bulks after the others: they tell the tenant."""
+        by_tenant: dict[str, dict[str, tuple[Removal, Inbound]]] = {}
+        for removal, origin in self._removals:
+            tenant = removal.tenant or self._tenant(removal.execution_id)
+            if tenant is not None:
+                by_tenant.setdefault(tenant, {})[removal.execution_id] = removal, origin
+        items: list[Item] = []
+        for tenant, removals in by_tenant.items():
+            ids = list(removals)
+            for start in range(0, len(ids), _LOOKED_UP):
+                items += self._task_runs(tenant, ids[start : start + _LOOKED_UP], removals)
+            for execution_id in ids:
+                self._store.delete_by_execution(tenant, execution_id)
+        executions = [
+            Item(Versioned(Kind.EXECUTION, removal.execution_id, removal.version, None, removal.execution_id), origin)
+            for removal, origin in self._removals
+        ]
+        for each in (items, executions):
+            self._bulks.extend(_cut(each, self._settings.bulk_documents, self._settings.bulk_bytes))
+        self._removals = []
 
-    def _task_runs(self, tenant: str, execution_id: str, version: int) -> Iterator[str]:
-        """Ids of stored task runs of the execution that are not newer than the version."""
-        self._store.refresh(Kind.TASK_RUN, execution_id)
-        query = Query(tenant, Kind.TASK_RUN, execution_ids=(execution_id,), include_superseded=True)
+    def _tenant(self, execution_id: str) -> str | None:
+        known = self._store.get(Kind.EXECUTION, execution_id, execution_id)
+        return None if known is None or known.document is None else str(known.document["tenantId"])
+
+    def _task_runs(
+        self, tenant: str, execution_ids: list[str], removals: Mapping[str, tuple[Removal, Inbound]]
+    ) -> Iterator[Item]:
+        """Deletions of the executions' stored task runs that are not newer than their removal."""
+        for execution_id in execution_ids:
+            self._store.refresh(Kind.TASK_RUN, execution_id)
+        query = Query(tenant, Kind.TASK_RUN, execution_ids=tuple(execution_ids), include_superseded=True)
         cursor = None
         while True:
             found = self._store.search(query, Page(1, _REMOVED, (), cursor))
             for document in found.documents:
-                if int(str(document["seq"])) <= version:
-                    yield str(document["id"])
+                removal, origin = removals[str(document["executionId"])]
+                if int(str(document["seq"])) <= removal.version:
+                    name = str(document["id"])
+                    deletion = Versioned(Kind.TASK_RUN, name, removal.version, None, removal.execution_id)
+                    yield Item(deletion, origin)
             cursor = found.cursor
             if cursor is None:
                 return

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from indexer.delivery import Delivery, Item
+from indexer.log_end import LogEnd
 from indexer.projector import Batch, origin_of
 from shared.ports import DocumentStore, EventLog, Tail, Topic
 from shared.settings import IndexerSettings
@@ -80,19 +81,21 @@ class _Build:
     def fill(self, store: DocumentStore) -> None:
         """Write what is in the log up to its end of now."""
         delivery = Delivery(store, self._settings, self._refuse)
-        while True:
+        end = LogEnd(self._tail)
+        ended = False
+        while not ended:
             batch = Batch()
-            records = self._tail.poll(_READ, 0.2)
-            for record in records:
-                batch.add(record)
-            self.records += len(records)
+            while not ended and batch.records < _READ:
+                records = self._tail.poll(_READ - batch.records, 0.1)
+                for record in records:
+                    batch.add(record)
+                ended = end.reached(records)
+            self.records += batch.records
             delivery.put(list(batch.items.values()), batch.removals)
             while not delivery.push():
                 time.sleep(delivery.delay)
             for record, reason in batch.dead:
                 self._lacks(f"{origin_of(record)}: {reason}")
-            if not records and self._tail.caught_up():
-                return
 
     def _refuse(self, item: Item, reason: str) -> None:
         document = item.document

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
+from indexer.log_end import LogEnd
 from shared.messages import EventRecord, UnknownMessage, decode
 from shared.model.document import JSON_OPTIONS, Kind
 from shared.ports import DocumentStore, EventLog, Tail, Topic, Versioned
@@ -119,9 +120,11 @@ class _Verification:
     # ------------------------------------------------------------------ the log
 
     def _read(self) -> None:
-        """Take in the log to its end: of each key the last value."""
+        """Take in the log to its end of now: of each key the last value."""
+        end = LogEnd(self._tail)
         while True:
             records = self._tail.poll(_READ, 0.2)
+            ended = end.reached(records)
             for record in records:
                 if record.value is None:
                     self._expected.execute("DELETE FROM expected WHERE id = ?", (record.key,))
@@ -132,7 +135,7 @@ class _Verification:
                     continue  # a dead letter: the store keeps the value before
                 if isinstance(message, EventRecord):
                     self._take(message)
-            if not records and self._tail.caught_up():
+            if ended:
                 return
 
     def _take(self, event: EventRecord) -> None:

@@ -22,6 +22,9 @@ from shared.settings import Settings
 GENERATED: Final = (Kind.TASK_RUN, Kind.EXECUTION)
 """Kinds that a next generation can be built of: the log keeps all of them, but log lines and metrics for days only."""
 
+_IF_THERE: Final = {"ignore_unavailable": "true", "filter_path": "_shards.failed"}
+"""Of a refresh: an index that was never written to has nothing to show."""
+
 
 class ElasticsearchDocumentStore:
     """Documents in Elasticsearch, one alias per kind. Thread-safe.
@@ -117,18 +120,17 @@ class ElasticsearchDocumentStore:
 
     def delete_by_execution(self, tenant: str, execution_id: str) -> int:
         """Remove an execution's log lines and metrics. Raises StoreUnavailable."""
+        targets = ",".join(self._names.of(kind, execution_id) for kind in (Kind.LOG, Kind.METRIC))
+        # A deletion by query sees what a search sees.
+        self._connection.request("POST", f"/{targets}/_refresh", params=_IF_THERE)
         conditions = [{"term": {"tenantId": tenant}}, {"term": {"executionId": execution_id}}]
-        removed = 0
-        for kind in (Kind.LOG, Kind.METRIC):
-            self.refresh(kind, execution_id)  # a deletion by query sees what a search sees
-            answer = self._connection.request(
-                "POST",
-                f"/{self._names.of(kind, execution_id)}/_delete_by_query",
-                {"query": {"bool": {"filter": conditions}}},
-                {"routing": execution_id, "conflicts": "proceed", "ignore_unavailable": "true", "refresh": "true"},
-            )
-            removed += answer["deleted"]
-        return removed
+        answer = self._connection.request(
+            "POST",
+            f"/{targets}/_delete_by_query",
+            {"query": {"bool": {"filter": conditions}}},
+            {"routing": execution_id, "conflicts": "proceed", "ignore_unavailable": "true"},
+        )
+        return int(answer["deleted"])
 
     # ------------------------------------------------------------------ reading
 
@@ -153,7 +155,7 @@ class ElasticsearchDocumentStore:
     def refresh(self, kind: Kind, execution_id: str) -> None:
         """Make an execution's documents visible to searches: the index that holds them, no other."""
         path = f"/{self._names.of(kind, execution_id)}/_refresh"
-        self._connection.request("POST", path, params={"ignore_unavailable": "true", "filter_path": "_shards.failed"})
+        self._connection.request("POST", path, params=_IF_THERE)
 
     def scan(self, kind: Kind) -> Iterator[Versioned]:
         """Every document with its version, as of one moment."""
