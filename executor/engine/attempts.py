@@ -233,7 +233,7 @@ def retry_due(draft: Draft, message: WakeTimer) -> str | None:
         return "the task run no longer waits for a retry"
     if len(task_run.attempts) != message.attempt:
         return "the task run has had its retry"
-    if draft.killing or draft.execution.state.terminated:
+    if draft.killing:
         return f"the execution is {draft.execution.state.current}"
     draft.emit(TaskRunMoved, task_run_id=task_run.id, state=StateType.CREATED)
     execution = draft.execution
