@@ -56,7 +56,7 @@ class KafkaJournal:
     """Implements `Journal`. Used by one thread.
 
     `execution-commands` and `task-run-events` are read as one consumer group with the `range` assignor, which gives
-    partition p of both to the same member. Both offsets and the changelog of p are written in each step's transaction.
+    partition p of both to the same member. Offsets and changelog of p are written in each step's transaction.
     """
 
     def __init__(self, settings: Settings, *, instance: str | None = None) -> None:
