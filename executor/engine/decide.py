@@ -6,7 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from executor.engine import attempts, creation, kills, labels, pauses, progress, queueing, replays, restarts, subflow
+from executor.engine import (
+    attempts,
+    creation,
+    kills,
+    labels,
+    pauses,
+    progress,
+    queueing,
+    replays,
+    restarts,
+    sla,
+    subflow,
+)
 from executor.engine.draft import Advance, Draft, Environment, Recorded
 from executor.engine.effects import Effect
 from executor.engine.ends import close
@@ -15,6 +27,7 @@ from executor.engine.events import CommandRejected, ExecutionMoved
 from executor.engine.flowables import loop_until
 from executor.engine.level import Level
 from shared import messages as m
+from shared.model.flow import Sla
 from shared.model.moment import Millis
 from shared.model.state import StateType
 
@@ -61,8 +74,31 @@ def decide(entries: Entries, message: Incoming, now: Millis, env: Environment) -
     if reason is not None:
         draft.emit(CommandRejected, reason=reason)
     else:
+        _check_slas(draft)
         progress.settle(draft)
     return Decision(tuple(draft.events), tuple(draft.effects), draft.state, draft.command_id, reason)
+
+
+def _check_slas(draft: Draft) -> None:
+    """Assertions are looked at before the execution goes on with what has changed (Kestra's rule)."""
+    known = draft.known
+    if draft.events and known is not None and not known.state.terminated and draft.plan.flow.sla:
+        violated = sla.broken(draft)
+        if violated is not None:
+            _breach(draft, violated)
+
+
+def _breach(draft: Draft, violated: Sla) -> None:
+    ending = sla.breach(draft, violated)
+    if ending is not None:
+        progress.finish_execution(draft, ending, sla.reason(violated))
+
+
+def _overdue(draft: Draft, wake: m.WakeTimer) -> str | None:
+    violated, reason = sla.overdue(draft, wake)
+    if violated is not None:
+        _breach(draft, violated)
+    return reason
 
 
 def _decide(draft: Draft, message: Incoming) -> str | None:
@@ -169,5 +205,6 @@ _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "loop": loop_until.next_round,
     "restarted": lambda draft, _: restarts.run_on(draft),
     "replay": lambda draft, wake: replays.replay(draft, _replay_of(wake)),
+    "sla": _overdue,
     "kill-deadline": lambda draft, _: kills.deadline(draft),
 }

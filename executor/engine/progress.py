@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from executor.engine import conditions
+from executor.engine import conditions, sla
 from executor.engine.children import create
 from executor.engine.draft import Advance, Draft, Start
 from executor.engine.ends import announce_end, close, permitted
@@ -27,6 +27,8 @@ from shared.model.task_run import TaskRun
 
 WAITING = frozenset({StateType.CREATED, StateType.QUEUED, StateType.PAUSED})
 """Execution states in which it does not end by itself. A paused one still takes the ends of what runs."""
+WITHOUT_OUTPUTS = frozenset({StateType.KILLED, StateType.CANCELLED})
+"""Execution states with which the flow's outputs are not rendered: most of what they name never ran."""
 FRESH = frozenset({StateType.CREATED, StateType.RESTARTED})
 """Task-run states from which it starts (Kestra treats RESTARTED like CREATED)."""
 
@@ -205,6 +207,11 @@ def _finish(draft: Draft, level: Level, state: StateType) -> None:
 
 def finish_execution(draft: Draft, state: StateType, error: str | None = None) -> None:
     """End the execution: outputs, the state, the slot, the waiting parent, what comes after the end."""
+    violated = sla.broken(draft, last=True) if draft.plan.flow.sla else None
+    if violated is not None:
+        ending = sla.breach(draft, violated)
+        if ending is not None:
+            state, error = ending, sla.reason(violated)
     outputs, problem = _flow_outputs(draft, state)
     if problem is not None:
         state, error = StateType.FAILED, error or problem
@@ -217,7 +224,7 @@ def finish_execution(draft: Draft, state: StateType, error: str | None = None) -
 def _flow_outputs(draft: Draft, state: StateType) -> tuple[dict[str, Any] | None, str | None]:
     """Render the flow's outputs; an error makes the execution FAILED with none (Kestra's rule)."""
     flow = draft.plan.flow
-    if not flow.outputs or draft.env.flow_outputs is None or state is StateType.KILLED:
+    if not flow.outputs or draft.env.flow_outputs is None or state in WITHOUT_OUTPUTS:
         return None, None
     try:
         shown = materialised(draft.plan.outputs_reach().prune(draft.variables()))
