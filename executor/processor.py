@@ -364,6 +364,7 @@ class Processor:
             execution: Execution | None = partition.batch.get(header_key(execution_id))
             if execution is not None:
                 self._counted[execution_id] = now
+                self._touched.add(number)
                 self._outputs.append(history.refreshed(execution, partition.batch, now, number))
 
     # -------------------------------------------------------------- time and workers

@@ -119,6 +119,7 @@ def _task_run_created(state: Overlay, event: e.TaskRunCreated) -> None:
             position=event.position,
             phase=event.phase,
             values=event.values,
+            created=event.seq,
             seq=event.seq,
         ),
     )
@@ -243,7 +244,7 @@ def _task_run_reopened(state: Overlay, event: e.TaskRunReopened) -> None:
 
 
 def _task_run_imported(state: Overlay, event: e.TaskRunImported) -> None:
-    imported = replace(event.imported, seq=event.seq)
+    imported = replace(event.imported, created=event.seq, seq=event.seq)
     _put_task_run(state, imported)
     if event.outputs is not None:
         _put_outputs(state, imported, event.outputs)

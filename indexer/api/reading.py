@@ -182,7 +182,7 @@ def _live(documents: Any) -> list[Document]:
 
 
 def in_order(documents: Sequence[Document], rank: Mapping[str, int] | None = None) -> list[Document]:
-    """By creation. Within a millisecond: as the log had them where that is known, parents first, then by id."""
+    """By creation, which `createdSeq` tells; else by start, as the log had them, parents first, then by id."""
     ranks = rank or {}
     by_id = {document["id"]: document for document in documents}
 
@@ -192,9 +192,10 @@ def in_order(documents: Sequence[Document], rank: Mapping[str, int] | None = Non
             level, parent = level + 1, by_id[parent].get("parentTaskRunId")
         return level
 
-    def key(document: Document) -> tuple[str, int, int, str]:
+    def key(document: Document) -> tuple[int, str, int, int, str]:
         # Dates are written alike: their texts sort as they do.
-        return document["state"]["startDate"], ranks.get(document["id"], -1), depth(document), document["id"]
+        created, start = document.get("createdSeq", 0), document["state"]["startDate"]
+        return created, start, ranks.get(document["id"], -1), depth(document), document["id"]
 
     return sorted(documents, key=key)
 

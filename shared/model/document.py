@@ -61,6 +61,7 @@ def task_run_document(
         "state": state.document(),
         "attemptsCount": len(attempts),
         "labels": dict(execution.labels),
+        "createdSeq": task_run.created,
         "seq": task_run.seq,
     }
     if task_run.parent_id is not None:

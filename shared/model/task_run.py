@@ -61,6 +61,7 @@ class TaskRun:
     has_outputs: bool = False
     error: str | None = None
     superseded: bool = False  #: taken away by the engine (a restart, the next round of a loop)
+    created: int = 0  #: sequence number of its creation: the order of an execution's task runs
     seq: int = 0  #: sequence number of its last event: the version of its document
 
     def to_data(self) -> dict[str, Any]:
@@ -71,6 +72,7 @@ class TaskRun:
             "t": self.task_id,
             "s": self.state.to_data(),
             "q": self.seq,
+            "c": self.created,
         }
         if self.parent_id is not None:
             data["p"] = self.parent_id
@@ -123,6 +125,7 @@ class TaskRun:
             has_outputs=data.get("o", False),
             error=data.get("e"),
             superseded=data.get("su", False),
+            created=data.get("c", 0),
             seq=data["q"],
         )
 

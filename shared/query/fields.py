@@ -98,6 +98,7 @@ _FIELDS: Final[dict[Kind, tuple[Field, ...]]] = {
         _text("outputs"),
         _text("error"),
         Field("superseded", FieldType.BOOLEAN),
+        _number("createdSeq"),
         _number("seq"),
     ),
     Kind.EXECUTION: (

@@ -71,6 +71,8 @@ def parse(q: str, kind: Kind, now: Millis | None = None) -> Checked:
         parsed = parse_lucene(text)
     except ParseError as error:
         raise QueryError(f"q is not a Lucene query: {_reason(error)}") from error
+    except ArithmeticError as error:  # luqum reads the number after ~ or ^ as a decimal, and some are none
+        raise QueryError("q is not a Lucene query: a number after ~ or ^ cannot be read") from error
     reader = _Reader(kind, time.time_ns() // 1_000_000 if now is None else now)
     return Checked(text, reader.node(parsed, None, 0))
 
