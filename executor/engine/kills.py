@@ -29,6 +29,8 @@ def kill(draft: Draft, command: KillExecution) -> str | None:
         draft.emit(ExecutionMoved, state=StateType.KILLED)
         announce_end(draft, None)
         return None
+    if state.current is StateType.PAUSED:
+        draft.emit(ExecutionMoved, state=StateType.RESTARTED)  # Kestra resumes a paused execution into its kill
     draft.emit(ExecutionMoved, state=StateType.KILLING)
     due = draft.now + draft.env.kill_deadline
     draft.effect(
@@ -101,16 +103,7 @@ def _stop(draft: Draft, task_run: TaskRun, *, cascade: bool, by_force: bool) -> 
     if task is not None and task.type in EXECUTABLES:
         child = _child(draft, task_run)
         if child is not None and cascade:
-            draft.effect(
-                Send(
-                    KillExecution(
-                        execution_id=child,
-                        command_id=f"kill-{child}-{draft.execution_id}",
-                        at=draft.now,
-                        cascade=True,
-                    )
-                )
-            )
+            draft.effect(Send(_kill_of(draft, child)))
             if not by_force:
                 return
         close(draft, task_run, StateType.KILLED)
@@ -130,7 +123,30 @@ def _child(draft: Draft, task_run: TaskRun) -> str | None:
 def close_all(draft: Draft, state: StateType) -> None:
     """Close every open task run in `state`: a terminal execution has only terminal task runs."""
     for _, task_run in list(draft.state.scan(task_runs_prefix(draft.execution_id))):
-        if not task_run.state.terminated:
-            if task_run.scope is None:
-                draft.effect(Withdraw(task_run.id))
-            draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
+        take_away(draft, task_run, state)
+
+
+def take_away(draft: Draft, task_run: TaskRun, state: StateType) -> None:
+    """Close an open task run that nobody waits for any more: its worker, or its subflow, is stopped."""
+    if task_run.state.terminated:
+        return
+    if task_run.scope is None:
+        draft.effect(Withdraw(task_run.id))
+    child = _child(draft, task_run) if _is_executable(draft, task_run) else None
+    if child is not None:
+        draft.effect(Send(_kill_of(draft, child)))
+    draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
+
+
+def _is_executable(draft: Draft, task_run: TaskRun) -> bool:
+    try:
+        task = draft.plan.tasks.get(task_run.task_id)
+    except LookupError:  # the flow's revision is gone: this may be why the execution fails
+        return False
+    return task is not None and task.type in EXECUTABLES
+
+
+def _kill_of(draft: Draft, child: str) -> KillExecution:
+    return KillExecution(
+        execution_id=child, command_id=f"kill-{child}-{draft.execution_id}", at=draft.now, cascade=True
+    )
