@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -55,6 +57,17 @@ def _settings(config: Path | None, **sections: dict[str, Any]) -> Settings:
     return settings
 
 
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong around a service (a port in use, a server that does not answer) in one line, with its exit."""
+    from shared.ports import JournalError  # noqa: PLC0415 -- as the commands
+
+    try:
+        yield
+    except (JournalError, OSError) as error:
+        raise _fail(str(error)) from None
+
+
 # ------------------------------------------------------------------ services
 
 
@@ -65,7 +78,8 @@ def executor(config: Config = None, host: Host = "127.0.0.1", port: Port = 8081)
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
     settings = _settings(config)
-    services.run_executor(ServerBackends(settings), settings, host, port)
+    with _told():
+        services.run_executor(ServerBackends(settings), settings, host, port)
 
 
 @app.command()
@@ -81,7 +95,8 @@ def worker(
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
     settings = _settings(config, worker={"concurrency": concurrency, "group": group})
-    services.run_worker(ServerBackends(settings), settings, host, port)
+    with _told():
+        services.run_worker(ServerBackends(settings), settings, host, port)
 
 
 @app.command()
@@ -91,7 +106,8 @@ def indexer(config: Config = None, host: Host = "127.0.0.1", port: Port = 8080) 
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
     settings = _settings(config)
-    services.run_indexer(ServerBackends(settings), settings, host, port)
+    with _told():
+        services.run_indexer(ServerBackends(settings), settings, host, port)
 
 
 @app.command()
@@ -103,7 +119,7 @@ def topics(config: Config = None) -> None:
     settings = _settings(config)
     try:
         ServerBackends(settings).prepare()
-    except (JournalError, RuntimeError) as error:
+    except (JournalError, OSError, RuntimeError) as error:
         raise _fail(str(error)) from None
     typer.echo("topics and index templates are ready")
 
@@ -147,7 +163,7 @@ def run(
 ) -> None:
     """Register a flow, run it, and follow it to its end; the exit status follows from its state."""
     from runyard import running  # noqa: PLC0415
-    from runyard.client import ApiError, Client  # noqa: PLC0415
+    from runyard.client import ApiError, Client, FlowRefused  # noqa: PLC0415
 
     given: dict[str, str] = {}
     for item in inputs or []:
@@ -161,6 +177,8 @@ def run(
     try:
         with Client(server, tenant) as client:
             status = running.run(client, flow, given, labels or [], Console())
+    except FlowRefused as error:
+        raise _fail(f"{flow}: {error}") from None
     except (ApiError, OSError) as error:
         raise _fail(str(error)) from None
     raise typer.Exit(status)
@@ -257,21 +275,61 @@ def demo(
 
 
 @app.command("verify-index")
-def verify_index(config: Config = None) -> None:
+def verify_index(
+    config: Config = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="directory of a standalone that is not running, instead of the servers"
+        ),
+    ] = None,
+) -> None:
     """Compare the log with the search store, document by document; exit status 1 when they differ."""
     from indexer.verify import verify_index as verify  # noqa: PLC0415
-    from runyard.backends import ServerBackends  # noqa: PLC0415
+    from runyard.backends import EmbeddedBackends, ServerBackends  # noqa: PLC0415
+    from shared.ports import JournalError  # noqa: PLC0415
 
-    backends = ServerBackends(_settings(config))
-    log, store = backends.event_log(), backends.documents()
+    settings = _settings(config)
+    if data is not None and not (data / "runyard.db").is_file():
+        raise _fail(f"{data} holds no runyard.db: it is no data directory of a standalone")
     differences = 0
-    for difference in verify(log, store):
-        differences += 1
-        typer.echo(str(difference))
+    try:
+        embedded = EmbeddedBackends(data) if data is not None else None
+        backends = embedded or ServerBackends(settings)
+        log, store = backends.event_log(), backends.documents()
+        for difference in verify(log, store):
+            differences += 1
+            typer.echo(str(difference))
+        log.close()
+        store.close()
+        if embedded is not None:
+            embedded.close()
+    except (JournalError, OSError, RuntimeError) as error:
+        raise _fail(str(error)) from None
     typer.echo(f"{differences} differences")
-    log.close()
-    store.close()
     sys.exit(1 if differences else 0)
+
+
+@app.command()
+def reindex(config: Config = None) -> None:
+    """Build the index of task runs and executions anew from the log, beside the one in use, and switch to it."""
+    from indexer.reindex import reindex as rebuild  # noqa: PLC0415
+    from runyard.backends import ServerBackends  # noqa: PLC0415
+    from shared.adapters.elasticsearch import ElasticsearchDocumentStore  # noqa: PLC0415
+    from shared.ports import JournalError  # noqa: PLC0415
+
+    settings = _settings(config)
+    try:
+        log, store = ServerBackends(settings).event_log(), ElasticsearchDocumentStore(settings)
+        rebuilt = rebuild(log, store, settings.indexer)
+        log.close()
+        store.close()
+    except (JournalError, OSError, RuntimeError) as error:
+        raise _fail(str(error)) from None
+    for refused in rebuilt.refused:
+        typer.echo(f"left out: {refused}", err=True)
+    typer.echo(f"{rebuilt.records} records read, the new index is in use")
+    sys.exit(1 if rebuilt.refused else 0)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,14 @@ class ApiError(Exception):
     """The server refused a request, or could not be reached; the text is for the user."""
 
 
+class Refused(ApiError):
+    """The server understood what was sent, and found something wrong with it."""
+
+
+class FlowRefused(Refused):
+    """Something is wrong with a flow; the text names its lines."""
+
+
 class Client:
     """Talks to one server, for one tenant."""
 
@@ -35,7 +43,7 @@ class Client:
             msg = f"{self._http.base_url} does not answer: {error}"
             raise ApiError(msg) from error
         if response.is_error:
-            raise ApiError(_message(response))
+            raise (Refused if response.status_code == 422 else ApiError)(_message(response))
         return response
 
     def put_flow(self, source: str) -> dict[str, Any]:
@@ -46,12 +54,15 @@ class Client:
         except (yaml.YAMLError, KeyError, TypeError):
             name = ""  # the server says what is wrong, with its line
         known = bool(name) and self._exists(name)
-        response = self._request(
-            "PUT" if known else "POST",
-            name if known else "/flows",
-            content=source.encode(),
-            headers={"Content-Type": "application/x-yaml"},
-        )
+        try:
+            response = self._request(
+                "PUT" if known else "POST",
+                name if known else "/flows",
+                content=source.encode(),
+                headers={"Content-Type": "application/x-yaml"},
+            )
+        except Refused as error:
+            raise FlowRefused(str(error)) from None
         flow: dict[str, Any] = response.json()
         return flow
 
