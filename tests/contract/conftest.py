@@ -6,6 +6,10 @@ import pytest
 
 from shared.adapters.files import DirectoryBlobStore
 from shared.ports import BlobStore, DocumentStore
+from tests.contract.elasticsearch_fixtures import (  # noqa: F401
+    elasticsearch_document_store,
+    elasticsearch_settings,
+)
 from tests.contract.kafka_fixtures import kafka_settings, kafka_streams  # noqa: F401
 from tests.contract.sqlite_fixtures import sqlite_database, sqlite_document_store, sqlite_streams  # noqa: F401
 from tests.contract.streams import Streams
@@ -21,7 +25,7 @@ def streams(request: pytest.FixtureRequest) -> Streams:
 
 
 #: Adapter `x` gives a fixture `x_document_store`: a fresh, prepared store.
-STORES = ["sqlite"]
+STORES = ["sqlite", pytest.param("elasticsearch", marks=pytest.mark.real)]
 
 
 @pytest.fixture(params=STORES)

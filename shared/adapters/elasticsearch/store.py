@@ -130,6 +130,8 @@ class ElasticsearchDocumentStore:
             {"query": {"bool": {"filter": conditions}}},
             {"routing": execution_id, "conflicts": "proceed", "ignore_unavailable": "true"},
         )
+        if answer["deleted"]:
+            self._connection.request("POST", f"/{targets}/_refresh", params=_IF_THERE)
         return int(answer["deleted"])
 
     # ------------------------------------------------------------------ reading
