@@ -167,9 +167,14 @@ def _put_outputs(state: Overlay, task_run: TaskRun, outputs: Any) -> None:
 
 def _task_run_moved(state: Overlay, event: e.TaskRunMoved) -> None:
     before = _task_run(state, event)
+    attempts = before.attempts
+    if event.state.terminated and attempts and not attempts[-1].state.terminated:
+        last = attempts[-1]  # taken from its worker: it ends with the task run
+        attempts = (*attempts[:-1], replace(last, state=last.state.to(event.state, event.at)))
     after = replace(
         before,
         state=before.state.to(event.state, event.at),
+        attempts=attempts,
         scope=event.scope if event.scope is not None else before.scope,
         has_outputs=before.has_outputs or event.outputs is not None,
         error=event.error if event.error is not None else before.error,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from executor.engine import labels, retries
+from executor.engine import kills, labels, retries
 from executor.engine.draft import Draft, Start
 from executor.engine.effects import Send, SetTimer
 from executor.engine.ends import announce_end, ended
@@ -170,6 +170,7 @@ def _retry_execution(draft: Draft, task_run: TaskRun, task: Task, attempt: dict[
         assert parent is not None
         draft.emit(TaskRunMoved, task_run_id=parent.id, state=StateType.RETRIED)
         parent_id = parent.parent_id
+    kills.close_all(draft, StateType.KILLED)  # what runs beside it would run again in the new execution
     draft.emit(ExecutionMoved, state=StateType.RETRIED)
     announce_end(draft, None)
     new_id = derive_id(due, execution.id, "retry", execution.attempt_number)

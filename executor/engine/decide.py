@@ -192,7 +192,7 @@ _DECIDERS: Final[dict[type, Callable[[Draft, Any], str | None]]] = {
     m.ChangeTaskRunState: restarts.change_task_run_state,
     m.ChangeExecutionState: restarts.change_execution_state,
     m.ForceRunExecution: lambda draft, _: queueing.force_run(draft),
-    m.UnqueueExecution: lambda draft, command: queueing.unqueue(draft, StateType(command.state)),
+    m.UnqueueExecution: lambda draft, command: queueing.unqueue(draft, command.state),
     m.EndSubflow: subflow.child_ended,
     m.WakeTimer: _wake,
 }

@@ -40,7 +40,8 @@ def ended(draft: Draft, task_run_id: str) -> None:
     """A task run is terminated: its parent has something to do."""
     task_run = draft.task_run(task_run_id)
     assert task_run is not None
-    draft.todo.append(Advance(task_run.parent_id, task_run))
+    # Before what waits already: a level that goes on without this end would fill the place of what follows it.
+    draft.todo.appendleft(Advance(task_run.parent_id, task_run))
 
 
 def announce_end(

@@ -32,9 +32,10 @@ def pause(draft: Draft) -> str | None:
 
 def resume(draft: Draft, command: ResumeExecution) -> str | None:
     """Go on: a Pause task run (the first where none is named), or an execution that an operator paused."""
-    current = draft.execution.state.current
-    if current is not StateType.PAUSED:
-        return f"the execution is {current}, not PAUSED"
+    state = draft.execution.state
+    after_the_end = state.terminated and draft.execution.paused_runs > 0
+    if state.current is not StateType.PAUSED and not after_the_end:
+        return f"the execution is {state.current}, not PAUSED"
     paused = paused_task_runs(draft)
     chosen: TaskRun | None = None
     if command.task_run_id is not None:

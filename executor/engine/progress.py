@@ -94,7 +94,12 @@ def _open(draft: Draft, task_run: TaskRun, task: Task, flowable: Flowable) -> No
     )
     opened = draft.task_run(task_run.id)
     assert opened is not None
-    flowable.opened(draft, opened, task, opening)
+    try:
+        flowable.opened(draft, opened, task, opening)
+    except Exception as error:  # noqa: BLE001 -- as above: a duration that is none, say
+        draft.log("ERROR", f"Unable to resolve state from the Flowable task: {error}", opened)
+        close(draft, opened, permitted(task, StateType.FAILED), error=str(error))
+        return
     if opening.state is not None:
         close(draft, opened, permitted(task, opening.state))
     else:
@@ -194,15 +199,22 @@ def _finish(draft: Draft, level: Level, state: StateType) -> None:
     task = level.task
     assert task is not None
     flowable = FLOWABLES[task.type]
-    if not draft.killing and flowable.again(draft, level, state):
-        return
-    state = permitted(task, flowable.result(level, state))
+    error: str | None = None
+    try:
+        if not draft.killing and flowable.again(draft, level, state):
+            return
+        state = flowable.result(level, state)
+    except Exception as problem:  # noqa: BLE001 -- Kestra's rule: it costs the flowable, not the execution
+        error = str(problem)
+        draft.log("ERROR", f"Unable to resolve state from the Flowable task: {error}", task_run)
+        state = StateType.FAILED
+    state = permitted(task, state)
     try:
         outputs = flowable.outputs(draft, level)
-    except RenderError as error:
-        draft.log("WARN", f"Unable to save output on taskRun '{task_run.id}': {error}", task_run)
+    except RenderError as problem:
+        draft.log("WARN", f"Unable to save output on taskRun '{task_run.id}': {problem}", task_run)
         outputs = None
-    close(draft, task_run, state, outputs=outputs)
+    close(draft, task_run, state, outputs=outputs, error=error)
 
 
 def finish_execution(draft: Draft, state: StateType, error: str | None = None) -> None:
@@ -216,6 +228,7 @@ def finish_execution(draft: Draft, state: StateType, error: str | None = None) -
     if problem is not None:
         state, error = StateType.FAILED, error or problem
     draft.emit(ExecutionMoved, state=state, outputs=outputs, error=error)
+    draft.halted = False  # a pause held its tasks back, not what runs after its end
     announce_end(draft, outputs, *_caller_outputs(draft, outputs))
     if level_has_end_tasks(draft):
         draft.todo.append(Advance(None))
@@ -287,7 +300,8 @@ def next_after_end(draft: Draft, scope: Scope) -> Scope:
 
 def listens(draft: Draft, wanted: tuple[Any, ...]) -> bool:
     """Whether all conditions of a listener hold for the ended execution."""
-    return all(conditions.holds(draft, condition) for condition in wanted)
+    seen = conditions.of_draft(draft)
+    return all(conditions.holds(seen, condition) for condition in wanted)
 
 
 def _belongs_to_the_end(draft: Draft, level: Level) -> bool:

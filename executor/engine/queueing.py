@@ -24,17 +24,17 @@ def force_run(draft: Draft) -> str | None:
     return f"the execution is {current}: it must be CREATED, QUEUED or PAUSED"
 
 
-def unqueue(draft: Draft, state: StateType) -> str | None:
+def unqueue(draft: Draft, state: str) -> str | None:
     """Leave the queue, to RUNNING, CANCELLED or FAILED."""
     if draft.execution.state.current is not StateType.QUEUED:
         return f"the execution is {draft.execution.state.current}, not QUEUED"
-    if state is StateType.RUNNING:
+    if state == StateType.RUNNING:
         leave_queue(draft)
         creation.run(draft)
         return None
     if state not in (StateType.CANCELLED, StateType.FAILED):
         return f"{state} is not RUNNING, CANCELLED or FAILED"
-    draft.emit(ExecutionMoved, state=state)
+    draft.emit(ExecutionMoved, state=StateType(state))
     announce_end(draft, None)
     return None
 

@@ -43,14 +43,17 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
     target = runs.get(command.task_run_id)
     if target is None:
         return f"task run {command.task_run_id} is not known"
+    if not restarts.in_tasks(target, runs):
+        return f"task run {target.id} stands in errors, finally or after the end: only one of `tasks` can be replayed"
+    path = _path(runs, target)
     kept = _before(draft, runs, target)
+    unfinished = _unfinished(kept, {target.id, *(run.id for run in path)})
     if len(kept) > MOST:
         return f"{len(kept)} task runs come before it: more than {MOST} cannot be carried over"
-    path = _path(runs, target)
     prepared: Runs = {}
     for run in kept.values():
-        prepared[run.id] = _again(draft, run, target, path)
-    opened = {target.id, *(run.id for run in path)}
+        prepared[run.id] = _again(draft, run, {target.id, *unfinished}, path)
+    opened = {target.id, *unfinished, *(run.id for run in path)}
     for run in path:
         prepared[run.id] = replace(prepared[run.id], scope=_scope(draft, run, kept, opened))
     root = _scope_of(draft, None, kept, opened)
@@ -178,9 +181,22 @@ def _depends(draft: Draft, parent: TaskRun, run: TaskRun, pivot: TaskRun) -> boo
     return False
 
 
-def _again(draft: Draft, run: TaskRun, target: TaskRun, path: list[TaskRun]) -> TaskRun:
-    """A kept task run: the target RESTARTED (RUNNING where it is a flowable), its ancestors RUNNING."""
-    if run.id == target.id:
+def _unfinished(kept: Runs, opened: set[str]) -> set[str]:
+    """What a paused execution had begun beside the target: it begins anew, and what stands in it is left behind."""
+    found: set[str] = set()
+    gone: set[str] = set()
+    for run in list(kept.values()):
+        if run.parent_id in found or run.parent_id in gone:
+            gone.add(run.id)
+            del kept[run.id]
+        elif run.id not in opened and not run.state.terminated:
+            found.add(run.id)
+    return found
+
+
+def _again(draft: Draft, run: TaskRun, targets: set[str], path: list[TaskRun]) -> TaskRun:
+    """A kept task run: the targets RESTARTED (RUNNING where it is a flowable), ancestors RUNNING."""
+    if run.id in targets:
         flowable = draft.plan.tasks[run.task_id].type in FLOWABLES
         state = run.state.to(StateType.RUNNING if flowable else StateType.RESTARTED, draft.now)
         return replace(run, state=state, scope=None, error=None, retries_since=len(run.attempts), has_outputs=False)

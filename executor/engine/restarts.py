@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from executor.engine import pauses
-from executor.engine.draft import Advance, Draft
-from executor.engine.effects import Send
+from executor.engine import kills, pauses
+from executor.engine.draft import Draft
+from executor.engine.effects import Send, Withdraw
 from executor.engine.entries import task_runs_prefix
 from executor.engine.events import (
     ExecutionMoved,
@@ -20,14 +20,18 @@ from executor.engine.events import (
     TaskRunReopened,
     TaskRunSuperseded,
 )
+from executor.engine.level import Level
 from executor.engine.registry import FLOWABLES
 from shared.messages import ChangeExecutionState, ChangeTaskRunState, RestartExecution, WakeTimer
 from shared.model.scope import Phase, Scope
-from shared.model.state import StateType
+from shared.model.state import TERMINATED, StateType
 from shared.model.task_run import TaskRun
 
 RESTARTABLE = frozenset({StateType.FAILED, StateType.PAUSED, StateType.KILLED, StateType.CANCELLED})
 """Task runs that a restart works on again. Kestra takes FAILED and PAUSED; killed executions are restartable, too."""
+
+_NOT_BY_HAND = frozenset({StateType.RETRIED, StateType.RESUBMITTED})
+"""States that say what the engine did: nobody can set them."""
 
 NOTHING = "No task found to restart execution from!"
 """Kestra's text."""
@@ -91,27 +95,35 @@ def in_tasks(task_run: TaskRun, runs: dict[str, TaskRun]) -> bool:
 
 def reopen(draft: Draft, runs: dict[str, TaskRun], leaves: list[TaskRun]) -> None:
     """Take later phases away, put ancestors to RUNNING and leaves to RESTARTED, and mend what was left undone."""
-    for run in runs.values():
+    for run in reversed(runs.values()):
         if not in_tasks(run, runs):
-            draft.emit(TaskRunSuperseded, task_run_id=run.id)
+            supersede(draft, run)
     above: dict[str, TaskRun] = {}
     for leaf in leaves:
         parent_id = leaf.parent_id
         while parent_id is not None and parent_id not in above:
             above[parent_id] = runs[parent_id]
             parent_id = runs[parent_id].parent_id
-    root = draft.execution.scope
-    draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(root))
+    draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(draft.execution.scope))
     for run in (run for run in runs.values() if run.id in above):
-        assert run.scope is not None
-        draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(run.scope))
+        again = draft.task_run(run.id)
+        assert again is not None
+        assert again.scope is not None
+        draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(again.scope))
     for leaf in leaves:
         if leaf.scope is not None and leaf.state.current is StateType.PAUSED:
             draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RUNNING)
             continue
-        for run in below(leaf.id, runs):
-            draft.emit(TaskRunSuperseded, task_run_id=run.id)
+        for run in reversed(below(leaf.id, runs)):
+            supersede(draft, run)
         draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RESTARTED, forget_attempts=True)
+
+
+def supersede(draft: Draft, task_run: TaskRun) -> None:
+    """Take a task run away; one that is still open is closed before, so that no counter holds it."""
+    kills.take_away(draft, task_run, StateType.KILLED)
+    if not task_run.superseded:
+        draft.emit(TaskRunSuperseded, task_run_id=task_run.id)
 
 
 def back_to_tasks(scope: Scope) -> Scope:
@@ -172,13 +184,21 @@ def run_on(draft: Draft) -> str | None:
         known = last.get((parent.id, lane))
         if known is None or known.position < run.position:
             last[parent.id, lane] = run
-    pauses.wake(draft)
     for (parent_id, _), run in last.items():
-        parent_scope = runs[parent_id].scope
-        done = parent_scope is not None and run.position in parent_scope.done
-        if run.state.terminated and run.state.current is not StateType.FAILED and not done:
-            draft.todo.append(Advance(parent_id, run))
+        if run.state.terminated and run.state.current is not StateType.FAILED:
+            _go_on_after(draft, Level(draft, parent_id), run)
+    pauses.wake(draft)
     return None
+
+
+def _go_on_after(draft: Draft, level: Level, child: TaskRun) -> None:
+    """Continue a chain behind its last task run. All chains of a level go on before it begins new ones."""
+    scope, owner, task = level.scope, level.task_run, level.task
+    assert owner is not None
+    assert task is not None
+    waits = scope.phase is not Phase.TASKS or level.failed or owner.state.current is StateType.PAUSED
+    if not waits and child.position not in scope.done:
+        FLOWABLES[task.type].child_ended(draft, level, child)
 
 
 def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | None:
@@ -190,34 +210,69 @@ def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | No
     target = runs.get(command.task_run_id)
     if target is None:
         return f"task run {command.task_run_id} is not known"
-    state = StateType(command.state)
+    state = terminal_state(command.state)
+    if state is None:
+        return f"{command.state} is not a terminal state"
     if state is target.state.current:
         return f"the task run is {state} already"
+    for run in reversed(below(target.id, runs)):
+        kills.take_away(draft, run, StateType.KILLED)
+    if not in_tasks(target, runs):
+        _set_state(draft, target, state)  # it decides nothing: what failed has failed
+        return None
     above: list[TaskRun] = []
     parent_id = target.parent_id
     while parent_id is not None:
         above.insert(0, runs[parent_id])
         parent_id = runs[parent_id].parent_id
+    begun_again = {run.id for run in above if run.state.terminated}
+    for run in reversed(runs.values()):
+        if _of_a_later_phase(run, runs, begun_again, root=execution.state.terminated):
+            supersede(draft, run)
     if execution.state.terminated:
-        draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(execution.scope))
+        draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(draft.execution.scope))
     for run in above:
         if run.state.terminated:
-            assert run.scope is not None
-            draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(run.scope))
-    draft.emit(TaskRunMoved, task_run_id=target.id, state=state)
+            again = draft.task_run(run.id)
+            assert again is not None
+            assert again.scope is not None
+            draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(again.scope))
+    _set_state(draft, target, state)
     if draft.execution.paused_runs == 0:
         draft.emit(ExecutionMoved, state=StateType.RESTARTED)
         continue_later(draft)
     return None
 
 
+def _set_state(draft: Draft, task_run: TaskRun, state: StateType) -> None:
+    """An operator's word counts: a worker that still works on it is stopped."""
+    if not task_run.state.terminated and task_run.scope is None:
+        draft.effect(Withdraw(task_run.id))
+    draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
+
+
+def _of_a_later_phase(run: TaskRun, runs: dict[str, TaskRun], owners: set[str], *, root: bool) -> bool:
+    """Whether a task run stands in errors, finally or what runs after the end of a level that begins again."""
+    at: TaskRun | None = run
+    while at is not None:
+        if at.phase is not Phase.TASKS and (root if at.parent_id is None else at.parent_id in owners):
+            return True
+        at = runs.get(at.parent_id) if at.parent_id is not None else None
+    return False
+
+
+def terminal_state(name: str) -> StateType | None:
+    """The terminal state that an operator named; None where it is not one."""
+    return next((state for state in TERMINATED if state.value == name and state not in _NOT_BY_HAND), None)
+
+
 def change_execution_state(draft: Draft, command: ChangeExecutionState) -> str | None:
     """Set the state of a terminated execution to another terminal one (Kestra's change-status)."""
-    current, state = draft.execution.state.current, StateType(command.state)
+    current, state = draft.execution.state.current, terminal_state(command.state)
     if not current.terminated:
         return f"the execution is {current}: it must be terminated"
-    if not state.terminated:
-        return f"{state} is not a terminal state"
+    if state is None:
+        return f"{command.state} is not a terminal state"
     if current is state:
         return f"the execution is {state} already"
     draft.emit(ExecutionMoved, state=state)

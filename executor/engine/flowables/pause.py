@@ -37,7 +37,7 @@ class Pause(Flowable):
         delay = duration(draft, task, task_run, properties.get("pauseDuration", properties.get("delay")))
         timeout = duration(draft, task, task_run, task.timeout)
         draft.emit(TaskRunMoved, task_run_id=task_run.id, state=StateType.PAUSED)
-        if draft.execution.state.current is not StateType.PAUSED:
+        if draft.execution.state.current is not StateType.PAUSED and not draft.execution.state.terminated:
             draft.emit(ExecutionMoved, state=StateType.PAUSED)
         for name, wait in (("pause-delay", delay), ("pause-timeout", timeout)):
             if wait is not None:
