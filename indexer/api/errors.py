@@ -49,7 +49,7 @@ def _answer(status: int, message: str, details: Sequence[str] = (), extra: dict[
 
 def invalid_flow(error: FlowError) -> ApiError:
     """422 with every problem of a flow's source, each with its line."""
-    problems = [f"{problem.constraint.removeprefix(": ")} (line {problem.line})" for problem in error.problems]
+    problems = [f"{each.constraint.removeprefix(': ')} (line {each.line})" for each in error.problems]
     return refused("Invalid entity: " + "\n".join(problems), problems)
 
 
