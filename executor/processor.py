@@ -24,6 +24,7 @@ from executor.engine.entries import header_key
 from executor.engine.entries import prefix as execution_prefix
 from executor.partition import Partition
 from executor.timers import Timers
+from executor.triggers import FlowTriggers
 from shared import messages as m
 from shared.model.execution import Execution
 from shared.model.identifier import derive_id
@@ -93,6 +94,7 @@ class Processor:
         dispatcher: Dispatcher,
         env: Environment,
         *,
+        triggers: FlowTriggers | None = None,
         batch: int = 500,
         keep_ended: Millis = 3_600_000,
         lease_check: float = 0.5,
@@ -101,10 +103,14 @@ class Processor:
         now: Callable[[], Millis] = lambda: time.time_ns() // 1_000_000,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`batch`: records of one transaction at most; `keep_ended`: ms an ended execution stays."""
+        """`batch`: records of one transaction at most; `keep_ended`: ms an ended execution stays.
+
+        `triggers`: without them no flow trigger acts.
+        """
         self._journal = journal
         self._dispatcher = dispatcher
         self._env = env
+        self._triggers = triggers
         self._batch = batch
         self._keep_ended = keep_ended
         self._lease_check = lease_check
@@ -195,7 +201,7 @@ class Processor:
 
     def _at_gate(self, partition: Partition, command: m.FlowCommand, record: Inbound, now: Millis) -> None:
         try:
-            answer = gates.answer(partition.batch, command)
+            answer = self._answer(partition, command)
         except Exception as error:
             logger.exception("Flow command %s of %s failed", type(command).__name__, gates.uid(command))
             self.metrics.errors.labels(type(command).__name__).inc()
@@ -204,6 +210,12 @@ class Processor:
         for reply in answer.commands:
             self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, reply.execution_id, reply.to_bytes()))
         self._outputs.extend(answer.records)
+
+    def _answer(self, partition: Partition, command: m.FlowCommand) -> gates.GateAnswer:
+        if not isinstance(command, m.ConsiderTrigger):
+            return gates.answer(partition.batch, command)
+        created = self._triggers.consider(partition.batch, command) if self._triggers is not None else None
+        return gates.GateAnswer([created] if created is not None else [])
 
     def _from_worker(self, partition: Partition, message: m.AttemptEvent, now: Millis) -> None:
         """Results of another attempt or dispatch than the leased one are rejected."""
@@ -292,6 +304,8 @@ class Processor:
         )
         for number, effect in enumerate(decision.effects):
             self._effect(partition, execution_id, execution, effect, now, number)
+        if self._triggers is not None:
+            self._outputs.extend(self._triggers.heard(decision.events, partition.batch))
         if execution is None:
             return
         if len(self._outputs) > before:

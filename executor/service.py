@@ -16,6 +16,7 @@ from executor.engine.draft import Environment
 from executor.fleet import Fleet
 from executor.plans import Plans
 from executor.processor import Processor, Skips
+from executor.triggers import FlowTriggers
 from shared.expressions import Outside, Renderer
 from shared.flow_directory import FlowDirectory
 from shared.flows.inputs import resolve_inputs, resolve_outputs
@@ -71,6 +72,7 @@ class Executor:
             journal,
             dispatcher,
             env,
+            triggers=FlowTriggers(self.flows, env, self._triggered_inputs),
             batch=chosen.batch,
             keep_ended=round(chosen.keep_ended * 1000),
             skips=Skips(
@@ -131,4 +133,10 @@ class Executor:
     def _subflow_inputs(self, flow: Flow, given: Mapping[str, Any]) -> dict[str, Any]:
         resolved = resolve_inputs(flow.inputs, given, render=self._renderer.render_typed)
         values: dict[str, Any] = sealed(resolved.valid(), self._settings.encryption_key)
+        return values
+
+    def _triggered_inputs(self, flow: Flow, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Typed where they can be; the others as they are, and what is missing stays away (Kestra's rule)."""
+        resolved = resolve_inputs(flow.inputs, given, render=self._renderer.render_typed)
+        values: dict[str, Any] = sealed(resolved.lenient(given), self._settings.encryption_key)
         return values

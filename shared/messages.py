@@ -315,6 +315,25 @@ class ReleaseSlot(FlowCommand):
 
 @message
 @dataclass(frozen=True, slots=True)
+class ConsiderTrigger(FlowCommand):
+    """An execution changed its state, and a flow trigger's own conditions hold: the flow's gate may start the flow.
+
+    `revision`: of the flow, as the sender knows it. `source`: the execution, as the `trigger` variables show it.
+    `variables`: what the templates of the trigger's inputs can reach.
+    """
+
+    revision: int
+    trigger_id: str
+    execution_id: str
+    seq: int  #: of the state change, which makes the new execution's id: considering twice starts once
+    source: dict[str, Any]
+    correlation_id: str
+    variables: dict[str, Any] = field(default_factory=dict)
+    met: dict[str, list[str]] = field(default_factory=dict)  #: by multiple condition, the names of those that hold
+
+
+@message
+@dataclass(frozen=True, slots=True)
 class SlotGranted(ExecutionCommand):
     """Gate to execution: run."""
 

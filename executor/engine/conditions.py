@@ -1,18 +1,34 @@
-"""Conditions of listeners: whether they hold for the execution that has just ended."""
+"""Conditions: whether they hold for an execution, be it for its own listeners or for another flow's trigger."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from executor.engine.draft import Draft
 from shared.expressions import truthy
+from shared.model.execution import Execution
 
 
-def holds(draft: Draft, condition: Mapping[str, Any]) -> bool:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a condition looks at. `render`: with the execution's variables and those given. Raises RenderError."""
+
+    execution: Execution
+    render: Callable[[str, Mapping[str, Any]], str | None]
+    outputs: Callable[[], Mapping[str, Any]] = dict  #: the execution's own, of its flow's `outputs`
+
+
+def of_draft(draft: Draft) -> Seen:
+    """The execution of a decision, as its listeners see it."""
+    return Seen(draft.execution, lambda text, more: draft.env.renderer.render(text, draft.variables(extra=more)))
+
+
+def holds(seen: Seen, condition: Mapping[str, Any]) -> bool:
     """Whether one condition holds. Raises RenderError for an expression that can't be rendered."""
     kind = str(condition.get("type", "")).rsplit(".", 1)[-1].removesuffix("Condition")
-    execution = draft.execution
+    execution = seen.execution
     state = execution.state.current.value
     if kind == "ExecutionStatus":
         wanted, unwanted = condition.get("in"), condition.get("notIn")
@@ -22,9 +38,10 @@ def holds(draft: Draft, condition: Mapping[str, Any]) -> bool:
         return same_flow and condition.get("namespace", execution.namespace) == execution.namespace
     if kind in ("ExecutionNamespace", "FlowNamespace"):
         return _namespace(condition, execution.namespace)
-    if kind == "Expression":
+    if kind in ("Expression", "ExecutionOutputs"):
         expression = str(condition.get("expression", condition.get("expr", "")))
-        return truthy(draft.env.renderer.render(expression, draft.variables()))
+        more = {"trigger": {"outputs": seen.outputs()}} if kind == "ExecutionOutputs" else {}
+        return truthy(seen.render(expression, more))
     if kind == "HasRetryAttempt":
         return execution.attempt_number > 1
     if kind == "ExecutionLabels":
@@ -32,9 +49,9 @@ def holds(draft: Draft, condition: Mapping[str, Any]) -> bool:
         pairs = wanted_labels.items() if isinstance(wanted_labels, Mapping) else _pairs(wanted_labels)
         return all((key, str(value)) in execution.labels for key, value in pairs)
     if kind == "Not":
-        return not any(holds(draft, inner) for inner in condition.get("conditions") or ())
+        return not any(holds(seen, inner) for inner in condition.get("conditions") or ())
     if kind == "Or":
-        return any(holds(draft, inner) for inner in condition.get("conditions") or ())
+        return any(holds(seen, inner) for inner in condition.get("conditions") or ())
     return False
 
 

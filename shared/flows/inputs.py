@@ -75,6 +75,19 @@ class ResolvedInputs:
             raise InvalidInputs(self.errors)
         return self.values
 
+    def lenient(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The values, of an input with an error what was `given`, and what no input is declared for.
+
+        A refused SECRET stays away: its plain text must not be written. So do Kestra's flow triggers give inputs.
+        """
+        flat = {name: value for name, value in given.items() if name not in {entry.input.id for entry in self.entries}}
+        for entry in self.entries:
+            if not entry.errors and entry.enabled:
+                flat[entry.input.id] = entry.value
+            elif entry.errors and entry.input.id in given and entry.input.type != "SECRET":
+                flat[entry.input.id] = given[entry.input.id]
+        return nested(flat)
+
 
 def resolve_inputs(
     flow_inputs: Iterable[Input],
