@@ -104,7 +104,7 @@ class Delivery:
                         return False
                 else:
                     self._remove()
-        except ConnectionError as error:
+        except (OSError, RuntimeError) as error:  # looking up what to remove: the store is away, or lacks an index
             self._failed(str(error))
             return False
         self._failures, self.problem = 0, None

@@ -270,6 +270,26 @@ def test_one_malformed_document_does_not_refuse_its_bulk(store: ElasticsearchDoc
 
 
 @pytest.mark.real
+def test_an_index_that_cannot_be_made_refuses_no_document(
+    store: ElasticsearchDocumentStore, server: httpx.Client, prefix: str
+) -> None:
+    """Where Elasticsearch refuses to make a period's index, its documents wait instead of being given up."""
+    # given a template with more shards than the cluster takes
+    template = server.get(f"/_index_template/{prefix}task-runs").json()["index_templates"][0]["index_template"]
+    template["template"]["settings"]["index"]["number_of_shards"] = "1001"
+    del template["created_date_millis"], template["modified_date_millis"]
+    server.put(f"/_index_template/{prefix}task-runs", json=template).raise_for_status()
+    e = new_id(1_600_000_000_000)
+
+    # when
+    outcomes = list(store.write([task_run("a", e), task_run("b", e)]))
+
+    # then
+    assert verdicts(outcomes) == [Verdict.RETRY] * 2
+    assert "shards" in outcomes[0].reason
+
+
+@pytest.mark.real
 def test_large_texts_and_odd_ids_are_stored(store: ElasticsearchDocumentStore) -> None:
     """Long values, long words, line breaks and any characters in ids and labels never lose a document."""
     # given

@@ -32,7 +32,7 @@ class StoreUnavailable(ConnectionError):
     """Elasticsearch can't be reached, is overloaded, or turns us away; the same request may work later."""
 
 
-class RequestRefused(Exception):
+class RequestRefused(RuntimeError):
     """Elasticsearch answered with an error about the request itself."""
 
     def __init__(self, status: int, kind: str, reason: str) -> None:

@@ -85,6 +85,10 @@ class ElasticsearchDocumentStore:
         try:
             for kind, period in {(d.kind, period_of(d.routing, self._names.period)) for d in documents}:
                 self._indices.ensure(kind, period)
+        except (StoreUnavailable, RequestRefused) as error:
+            # Also a refusal, such as too many shards in the cluster, is no fault of these documents.
+            return [Outcome(Verdict.RETRY, str(error))] * len(documents)
+        try:
             answer = self._connection.request("POST", "/_bulk", self._body(documents), bulk.PARAMETERS)
         except StoreUnavailable as error:
             return [Outcome(Verdict.RETRY, str(error))] * len(documents)
