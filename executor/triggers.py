@@ -8,7 +8,7 @@ executions, and creates the execution. Its id follows from the trigger and the s
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -72,12 +72,22 @@ class Listener:
         return cls(
             plan=plan,
             trigger=trigger,
-            states=frozenset(properties.get("states") or (state.value for state in ENDS)),
+            states=_states(properties.get("states"), conditions),
             conditions=conditions,
             multiples=found,
             places=fixed[0] if fixed else None,
             reach=reach([properties.get("inputs"), properties.get("labels")], vars=plan.flow.variables),
         )
+
+
+def _states(written: Sequence[str] | None, conditions: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The states in which the trigger can act, by its `states` and by what its conditions say of the status."""
+    states = frozenset(written or (state.value for state in ENDS))
+    for condition in conditions:
+        if str(condition.get("type", "")).endswith(".ExecutionStatus"):
+            states &= frozenset(condition.get("in") or states)
+            states -= frozenset(condition.get("notIn") or ())
+    return states
 
 
 def _places(condition: Mapping[str, Any]) -> frozenset[Place] | None:
@@ -193,7 +203,7 @@ class FlowTriggers:
         try:
             command = self._heard(listener, execution, event, entries)
             value = command.to_bytes() if command is not None else b""
-        except RenderError as error:
+        except (RenderError, ValueError) as error:
             logger.warning("A condition of trigger %s of flow %s can't be evaluated: %s", trigger.id, flow.uid, error)
             return
         except Exception:
@@ -211,7 +221,6 @@ class FlowTriggers:
         """None where the conditions do not hold. Raises RenderError: a condition that can't be rendered does not."""
         plan, trigger = listener.plan, listener.trigger
         more = {"globals": self._env.globals} if self._env.globals else {}
-        shown = variables(entries, plan, execution, extra=more)
         outputs: Callable[[], Mapping[str, Any]] = lambda: entries.get(flow_outputs_key(execution.id)) or {}  # noqa: E731
         render = self._env.renderer.render
         seen = Seen(
@@ -236,7 +245,7 @@ class FlowTriggers:
             seq=event.seq,
             source=_source(execution, outputs() if execution.state.terminated else {}),
             correlation_id=dict(execution.labels).get(CORRELATION_ID, execution.id),
-            variables=materialised(listener.reach.prune(shown)),
+            variables=materialised(listener.reach.prune(variables(entries, plan, execution, extra=more))),
             met=met,
         )
 

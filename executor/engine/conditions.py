@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from executor.engine import calendar
 from executor.engine.draft import Draft
 from shared.expressions import truthy
 from shared.model.execution import Execution
@@ -26,7 +27,10 @@ def of_draft(draft: Draft) -> Seen:
 
 
 def holds(seen: Seen, condition: Mapping[str, Any]) -> bool:
-    """Whether one condition holds. Raises RenderError for an expression that can't be rendered."""
+    """Whether one condition holds. Raises RenderError and ValueError for what can't be rendered or read.
+
+    Of the conditions on dates PublicHoliday never holds: there is no calendar of holidays here.
+    """
     kind = str(condition.get("type", "")).rsplit(".", 1)[-1].removesuffix("Condition")
     execution = seen.execution
     state = execution.state.current.value
@@ -48,6 +52,8 @@ def holds(seen: Seen, condition: Mapping[str, Any]) -> bool:
         wanted_labels = condition.get("labels") or {}
         pairs = wanted_labels.items() if isinstance(wanted_labels, Mapping) else _pairs(wanted_labels)
         return all((key, str(value)) in execution.labels for key, value in pairs)
+    if calendar.knows(kind):
+        return calendar.holds(kind, condition, lambda text: seen.render(text, {}))
     if kind == "Not":
         return not any(holds(seen, inner) for inner in condition.get("conditions") or ())
     if kind == "Or":
