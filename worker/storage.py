@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 import orjson
 
+from shared.expressions.text_filters import slug
 from shared.messages import RunTaskRun
 from shared.ports import BlobStore
 
@@ -31,7 +32,7 @@ def namespace_root(tenant: str, namespace: str) -> str:
 def execution_root(command: RunTaskRun) -> str:
     """`main/company/team/flow/executions/<id>`: Kestra's place of an execution's files, behind the tenant."""
     namespace = namespace_root(command.tenant, command.namespace)
-    return f"{namespace}/{command.flow_id}/executions/{command.execution_id}"
+    return f"{namespace}/{slug(command.flow_id)}/executions/{command.execution_id}"
 
 
 def task_run_root(command: RunTaskRun) -> str:
@@ -55,6 +56,11 @@ def clean(path: str) -> str:
 def uri_of(path: str) -> str:
     """The URI of a tenant-rooted path."""
     return f"{PROTOCOL}/{path}"
+
+
+def shown(uri: str, tenant: str) -> str:
+    """A stored file's URI as flows see it: without the tenant, as Kestra's are."""
+    return PROTOCOL + "/" + uri.removeprefix(f"{PROTOCOL}/").removeprefix(f"{tenant}/")
 
 
 def checked(uri: str, tenant: str) -> str:
@@ -87,8 +93,8 @@ class Files:
         path = f"{task_run_root(self._command)}/{plain}"
         if isinstance(content, Path):
             with content.open("rb") as file:
-                return self._blobs.put(path, file)
-        return self._blobs.put(path, io.BytesIO(content))
+                return shown(self._blobs.put(path, file), self._command.tenant)
+        return shown(self._blobs.put(path, io.BytesIO(content)), self._command.tenant)
 
     def open(self, uri: str) -> BinaryIO:
         """A file of the tenant. Raises StorageError or FileNotFoundError."""

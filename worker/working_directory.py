@@ -23,7 +23,7 @@ from worker.context import Context
 from worker.files import found_in, put_into
 from worker.patterns import matches
 from worker.properties import PropertyError, converter
-from worker.storage import PROTOCOL, execution_root, namespace_root, uri_of
+from worker.storage import PROTOCOL, execution_root, namespace_root, shown, uri_of
 
 PROPERTY: Final = "$workingDirectory"
 OUTPUT_FILES: Final = "outputFiles"
@@ -80,7 +80,11 @@ class WorkingDirectory:
         self._blobs.put(self._root + "index.json", io.BytesIO(orjson.dumps(index)))
         self._keep(index)
         patterns = _PATTERNS(self._told.get("outputFiles") or [], self._context.rendering)
-        stored = {name: uri_of(f"{self._root}output/{name}") for name in index if patterns and matches(name, patterns)}
+        stored = {
+            name: shown(uri_of(f"{self._root}output/{name}"), self._context.info.tenant)
+            for name in index
+            if patterns and matches(name, patterns)
+        }
         for name in stored:
             with (self._context.directory / name).open("rb") as file:
                 self._blobs.put(f"{self._root}output/{name}", file)

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from worker.context import Context
 from worker.files import found_in
 from worker.patterns import matches
-from worker.storage import PROTOCOL, clean, namespace_file_path, namespace_root
+from worker.storage import PROTOCOL, clean, namespace_file_path, namespace_root, shown
 from worker.task import Task, TaskError
 
 
@@ -44,7 +44,7 @@ class UploadFiles(Task):
                 context.logger.debug("File %s already exists and is left as it is", path)
                 continue
             target = namespace_file_path(context.info.tenant, self.namespace, path)
-            stored[path] = context.services.blobs.put(target, io.BytesIO(content))
+            stored[path] = shown(context.services.blobs.put(target, io.BytesIO(content)), context.info.tenant)
         return {"files": stored}
 
     def _given(self, context: Context) -> Iterator[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.worker.memory import Bench
 from worker.patterns import matches
+from worker.storage import checked
 
 FILES = "io.kestra.plugin.core.storage.LocalFiles"
 
@@ -34,7 +35,7 @@ def texts(bench: Bench, ended: Any) -> dict[str, str]:
 
 
 def read(bench: Bench, uri: str) -> str:
-    with bench.blobs.open(uri) as file:
+    with bench.blobs.open(checked(uri, "main")) as file:
         return file.read().decode()
 
 

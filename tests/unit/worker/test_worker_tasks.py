@@ -15,6 +15,7 @@ from shared.messages import ResumeExecution
 from shared.ports import Topic
 from tests.unit.worker.memory import Bench
 from worker.key_values import BlobKvStore, KeyValueError
+from worker.storage import checked
 
 CORE = "io.kestra.plugin.core"
 
@@ -32,7 +33,7 @@ def stored(bench: Bench, text: str, name: str = "in.txt") -> str:
 
 
 def read(bench: Bench, uri: str) -> str:
-    with bench.blobs.open(uri) as file:
+    with bench.blobs.open(checked(uri, "main")) as file:
         return file.read().decode()
 
 
@@ -302,7 +303,7 @@ def test_a_download_becomes_a_file(bench: Bench, server: str) -> None:
 
     assert found["uri"].endswith("/report.json")
     assert orjson.loads(read(bench, found["uri"]))["path"] == "/deep/report.json"
-    assert found["length"] == bench.blobs.size(found["uri"])
+    assert found["length"] == bench.blobs.size(checked(found["uri"], "main"))
     assert "response code '404'" in error(bench, "http.Download", uri=f"{server}/missing", method="POST", body="x")
 
 
