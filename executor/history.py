@@ -61,20 +61,13 @@ def records(
 
 
 def _removals(event: ExecutionDeleted, command_id: str | None, partition: int) -> Iterator[Outbound]:
-    """A record without a document for each one that goes."""
-    names = [(Kind.EXECUTION, event.execution_id), *((Kind.TASK_RUN, name) for name in event.task_runs)]
-    for kind, name in names:
-        record = EventRecord(
-            event=event.name,
-            execution_id=event.execution_id,
-            seq=event.seq,
-            at=event.at,
-            kind=kind,
-            id=name,
-            command_id=command_id,
-        )
-        command_id = None
-        yield Outbound(Topic.EXECUTION_EVENTS, name, record.to_bytes(), partition)
+    """The deletion under the execution's key, and a tombstone for each task run's: compaction forgets them."""
+    record = EventRecord(
+        event=event.name, execution_id=event.execution_id, seq=event.seq, at=event.at, command_id=command_id
+    )
+    yield Outbound(Topic.EXECUTION_EVENTS, event.execution_id, record.to_bytes(), partition)
+    for name in event.task_runs:
+        yield Outbound(Topic.EXECUTION_EVENTS, name, None, partition)
 
 
 def document_of(execution: Execution, entries: Entries) -> dict[str, Any]:

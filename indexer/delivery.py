@@ -149,7 +149,10 @@ class Delivery:
             _log.warning("the search store did not take everything (time %d): %s", self._failures, reason)
 
     def _remove(self) -> None:
-        """Turn removals into deletions, the executions' own in bulks after the others: they tell the tenant."""
+        """Turn removals into deletions, the executions' own in bulks after the others: they tell the tenant.
+
+        Log lines and metrics stay: who deletes an execution may keep them, and says so to the API.
+        """
         by_tenant: dict[str, dict[str, tuple[Removal, Inbound]]] = {}
         for removal, origin in self._removals:
             tenant = removal.tenant or self._tenant(removal.execution_id)
@@ -160,8 +163,6 @@ class Delivery:
             ids = list(removals)
             for start in range(0, len(ids), _LOOKED_UP):
                 items += self._task_runs(tenant, ids[start : start + _LOOKED_UP], removals)
-            for execution_id in ids:
-                self._store.delete_by_execution(tenant, execution_id)
         executions = [
             Item(Versioned(Kind.EXECUTION, removal.execution_id, removal.version, None, removal.execution_id), origin)
             for removal, origin in self._removals

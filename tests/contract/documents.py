@@ -20,7 +20,9 @@ def execution_id(number: int = 0) -> str:
     return new_id(START + number)
 
 
-def task_run(identifier: str, execution: str, *, at: Millis = START, seconds: float | None = 1.0, **fields: Any) -> Versioned:
+def task_run(
+    identifier: str, execution: str, *, at: Millis = START, seconds: float | None = 1.0, **fields: Any
+) -> Versioned:
     """A task run that began at `at`; it ended `seconds` later, or still runs (None). `fields` over the document's own.
 
     `version`, `state` (its name) and `tenant` are arguments as well.
