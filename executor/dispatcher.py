@@ -103,9 +103,12 @@ class Dispatcher:
     # -------------------------------------------------------------- what workers say
 
     def accepts(self, message: AttemptEvent) -> bool:
-        """Whether the message is about the work that is leased now: the same attempt and dispatch."""
+        """Whether the message is about the work that is leased now: the same attempt, dispatch and session.
+
+        The session counts, too: a task run that was killed and restarted has the same numbers again.
+        """
         lease = self.leases.get(message.task_run_id)
-        return lease is not None and lease.work == message.work
+        return lease is not None and lease.work == message.work and lease.session == message.session
 
     def ended(self, partition: Partition, message: AttemptEvent) -> None:
         """The work is done."""

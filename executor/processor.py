@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from executor import gates, history
 from executor.dispatcher import Dispatcher, stop_lost
 from executor.engine import effects as f
-from executor.engine.decide import AttemptLost, Decision, Incoming, decide, fail_execution
+from executor.engine.decide import AttemptLost, Decision, Incoming, decide, fail_execution, refuse
 from executor.engine.draft import Environment
 from executor.engine.entries import header_key
 from executor.engine.entries import prefix as execution_prefix
@@ -124,6 +124,7 @@ class Processor:
         self._uncounted: dict[str, int] = {}
         self.metrics = Metrics(registry or CollectorRegistry())
         self.last_step = clock()
+        self._refused: dict[str, str] = {}
         self._outputs: list[Outbound] = []
         self._touched: set[int] = set()
 
@@ -152,8 +153,17 @@ class Processor:
     def step(self, timeout: float | None = None) -> int:
         """One batch: what waits, what is due, what can be sent. Returns how many messages were decided."""
         records = self._journal.poll(self, self._batch, self._patience() if timeout is None else timeout)
-        now = self._now()
         self.metrics.batch.observe(len(records))
+        self._refused.clear()
+        while (decided := self._decide_batch(records)) is None:
+            pass  # a record was too large: its execution has failed, and the others are decided again
+        self.last_step = self._clock()
+        self._show()
+        return decided
+
+    def _decide_batch(self, records: Sequence[Inbound]) -> int | None:
+        """Decide and commit; None where the batch has to be decided once more, without what is refused."""
+        now = self._now()
         self._outputs, self._touched = [], set()
         positions: dict[tuple[Topic, int], int] = {}
         decided = 0
@@ -170,9 +180,8 @@ class Processor:
         decided += self._send(now)
         if positions or self._outputs or any(p.batch.changes for p in self._owned.values()):
             self._count_executions(now)
-            self._commit(positions)
-        self.last_step = self._clock()
-        self._show()
+            if not self._commit(positions):
+                return None
         return decided
 
     def _patience(self) -> float:
@@ -253,7 +262,10 @@ class Processor:
         if self._skipped(partition, message):
             return
         try:
-            decision = decide(partition.batch, message, now, self._env)
+            if message.execution_id in self._refused:
+                decision = refuse(partition.batch, message, now, self._env, self._refused[message.execution_id])
+            else:
+                decision = decide(partition.batch, message, now, self._env)
         except Exception as error:
             name = type(message).__name__
             logger.exception("%s of execution %s failed", name, message.execution_id)
@@ -447,7 +459,8 @@ class Processor:
 
     # -------------------------------------------------------------- committing
 
-    def _commit(self, positions: dict[tuple[Topic, int], int]) -> None:
+    def _commit(self, positions: dict[tuple[Topic, int], int]) -> bool:
+        """Write the batch; False where a record was too large and the batch should be decided once more."""
         changed = [partition for partition in self._owned.values() if partition.batch.changes]
         writes = {partition.number: partition.writes() for partition in changed}
         touched = frozenset(self._touched | {number for number, write in writes.items() if write})
@@ -459,16 +472,17 @@ class Processor:
             self.metrics.commits.labels(type(error).__name__).inc()
             logger.warning("A step was not committed: %s: %s", type(error).__name__, error)
             self._drop(self._owned.values())
-            return
+            return True
         except RecordTooLarge as error:
             self.metrics.commits.labels("too_large").inc()
             logger.exception("A record is too large: the step is dropped and its execution failed")
             self._drop(self._owned.values())
-            self._too_large(step, error)
-            return
+            self._too_large(error)
+            return False
         self.metrics.commits.labels("ok").inc()
         for partition in changed:
             partition.committed()
+        return True
 
     def _drop(self, partitions: Iterable[Partition]) -> None:
         """Nothing of the batch was stored: what is in memory follows the state again."""
@@ -478,22 +492,28 @@ class Processor:
             self._dispatcher.load(partition)
         self._uncounted.clear()
 
-    def _too_large(self, step: Step, error: RecordTooLarge) -> None:
-        """Fail the execution whose record is above the hard limit; the batch's records come again after it."""
+    def _too_large(self, error: RecordTooLarge) -> None:
+        """Fail the execution whose record is above the hard limit, and refuse what else the batch has for it."""
         execution_id = execution_of(error.record)
-        if execution_id is None:
+        if execution_id is None or execution_id in self._refused:
             raise error
+        self._refused[execution_id] = str(error)
         partition = self._owned.get(self._journal.partition_of(execution_id))
         if partition is None:
             raise error
         self._outputs, self._touched = [], {partition.number}
-        decision = self._fail_decision(partition, execution_id, str(error))
+        decision = fail_execution(partition.batch, execution_id, self._now(), self._env, str(error))
         self._carry_out(partition, execution_id, decision, self._now())
-        del step
-        self._commit({})
-
-    def _fail_decision(self, partition: Partition, execution_id: str, error: str) -> Decision:
-        return fail_execution(partition.batch, execution_id, self._now(), self._env, error)
+        changes = partition.writes()
+        try:
+            self._journal.commit(
+                Step({}, {partition.number: changes} if changes else {}, self._outputs, frozenset(self._touched))
+            )
+        except (JournalError, RecordTooLarge):
+            logger.exception("Execution %s could not be failed", execution_id)
+            self._drop([partition])
+        else:
+            partition.committed()
 
     def _dead_letter(self, record: Inbound, reason: str, now: Millis) -> None:
         logger.error("Record %s/%d/%d cannot be handled: %s", record.topic, record.partition, record.offset, reason)
@@ -517,6 +537,9 @@ class Processor:
 
 def execution_of(record: Outbound) -> str | None:
     """The execution that a record is about."""
+    if record.topic is Topic.EXECUTOR_STATE:
+        kind, _, rest = record.key.partition("/")
+        return rest.split("/", 1)[0] if kind == "x" else None
     try:
         message = m.decode(record.value or b"")
     except m.UnknownMessage:

@@ -110,6 +110,13 @@ def _decide(draft: Draft, message: Incoming) -> str | None:
     return decider(draft, message)
 
 
+def refuse(entries: Entries, message: Incoming, now: Millis, env: Environment, reason: str) -> Decision:
+    """What becomes of a message that cannot be carried out for a reason outside the engine."""
+    draft = Draft(entries, message.execution_id, now, env)
+    draft.emit(CommandRejected, reason=reason)
+    return Decision(tuple(draft.events), (), draft.state, getattr(message, "command_id", None), reason)
+
+
 def fail_execution(entries: Entries, execution_id: str, now: Millis, env: Environment, error: str) -> Decision:
     """What becomes of an execution whose message could not be decided: it fails, the others go on (Kestra's rule)."""
     draft = Draft(entries, execution_id, now, env)
