@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
+from executor.engine import batches
 from executor.engine.decide import AttemptLost, Unplaceable
 from executor.engine.effects import Enqueue
 from executor.engine.entries import header_key, task_run_key
+from executor.engine.item_tasks import MERGE
 from executor.engine.plan import Plan
 from executor.engine.variables import variables
 from executor.fleet import Fleet, Session
@@ -271,6 +273,8 @@ def _command(
         parent: TaskRun | None = partition.batch.get(task_run_key(execution.id, task_run.parent_id or ""))
         begun = 0 if parent is None else sum(state is StateType.RESTARTED for state, _ in parent.state.histories)
         data["$workingDirectory"] = {"id": f"{task_run.parent_id}-{begun}", **folder}  # a restart begins with none
+    if task.type == MERGE:
+        data["outputs"] = list(batches.given(partition.batch, execution.id, task_run.parent_id or ""))
     return RunTaskRun(
         session=session.name,
         execution_id=work.execution_id,

@@ -37,7 +37,7 @@ def execution_root(command: RunTaskRun) -> str:
 
 def task_run_root(command: RunTaskRun) -> str:
     """Where the files of a task run lie."""
-    return f"{execution_root(command)}/tasks/{command.task.get('id')}/{command.task_run_id}"
+    return f"{execution_root(command)}/tasks/{slug(str(command.task.get('id')))}/{command.task_run_id}"
 
 
 def namespace_file_path(tenant: str, namespace: str, path: str) -> str:

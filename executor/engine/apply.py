@@ -9,6 +9,7 @@ from typing import Any, Final
 from executor.engine import events as e
 from executor.engine.entries import (
     Overlay,
+    batch_key,
     error_logs_key,
     flow_outputs_key,
     header_key,
@@ -192,6 +193,12 @@ def _values_recorded(state: Overlay, event: e.ValuesRecorded) -> None:
     _put_header(state, replace(_header(state, event), seq=event.seq))
 
 
+def _batches_recorded(state: Overlay, event: e.BatchesRecorded) -> None:
+    for number, batch in event.batches:
+        state.put(batch_key(event.execution_id, event.owner, number), dict(batch))
+    _put_header(state, replace(_header(state, event), seq=event.seq))
+
+
 def _task_run_started(state: Overlay, event: e.TaskRunStarted) -> None:
     before = _task_run(state, event)
     attempt = Attempt(State(((StateType.CREATED, event.at), (StateType.RUNNING, event.at))), event.session)
@@ -295,6 +302,7 @@ _APPLIERS: Final[dict[type[e.Event], Callable[[Overlay, Any], None]]] = {
     e.TaskRunCreated: _task_run_created,
     e.TaskRunMoved: _task_run_moved,
     e.ValuesRecorded: _values_recorded,
+    e.BatchesRecorded: _batches_recorded,
     e.TaskRunStarted: _task_run_started,
     e.TaskRunAttempted: _task_run_attempted,
     e.TaskRunReopened: _task_run_reopened,

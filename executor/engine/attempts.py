@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from executor.engine import kills, labels, retries
+from executor.engine import batches, kills, labels, retries
 from executor.engine.draft import Draft, Start
 from executor.engine.effects import Send, SetTimer
 from executor.engine.ends import announce_end, ended
@@ -16,6 +16,7 @@ from executor.engine.events import (
     TaskRunMoved,
     TaskRunStarted,
 )
+from executor.engine.item_tasks import SPLIT
 from executor.engine.waiting import enqueue, schedule_retry
 from shared.messages import AttemptEnded, AttemptStarted, ReplayExecution, WakeTimer
 from shared.model.flow import RetryBehavior, Task
@@ -69,6 +70,8 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
         labels.add(draft, attributes["labels"])
     if attributes.get("outputFiles") is not None and task_run.parent_id is not None:
         _share_files(draft, task_run.parent_id, attributes["outputFiles"])
+    if attributes.get("splits") is not None and task.type == SPLIT:
+        batches.keep_files(draft, task_run, attributes["splits"])
     end(
         draft,
         task_run,

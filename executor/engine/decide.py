@@ -9,6 +9,7 @@ from typing import Any, Final
 from executor.engine import (
     attempts,
     creation,
+    for_each_item,
     kills,
     labels,
     pauses,
@@ -25,6 +26,7 @@ from executor.engine.ends import close
 from executor.engine.entries import Entries, Overlay
 from executor.engine.events import CommandRejected, ExecutionMoved
 from executor.engine.flowables import loop_until
+from executor.engine.item_tasks import ITEMS
 from executor.engine.level import Level
 from shared import messages as m
 from shared.model.flow import Sla
@@ -167,6 +169,13 @@ def _wake(draft: Draft, message: m.WakeTimer) -> str | None:
     return f"timer {message.timer} is not known" if decider is None else decider(draft, message)
 
 
+def _subflow_ended(draft: Draft, message: m.EndSubflow) -> str | None:
+    task_run = draft.task_run(message.task_run_id)
+    if task_run is not None and draft.plan.tasks[task_run.task_id].type == ITEMS:
+        return for_each_item.batch_ended(draft, message)
+    return subflow.child_ended(draft, message)
+
+
 def _unplaceable(draft: Draft, message: Unplaceable) -> str | None:
     task_run = draft.task_run(message.task_run_id)
     if task_run is None or task_run.state.terminated:
@@ -200,7 +209,7 @@ _DECIDERS: Final[dict[type, Callable[[Draft, Any], str | None]]] = {
     m.ChangeExecutionState: restarts.change_execution_state,
     m.ForceRunExecution: lambda draft, _: queueing.force_run(draft),
     m.UnqueueExecution: lambda draft, command: queueing.unqueue(draft, command.state),
-    m.EndSubflow: subflow.child_ended,
+    m.EndSubflow: _subflow_ended,
     m.WakeTimer: _wake,
 }
 
@@ -210,6 +219,8 @@ _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "pause-delay": pauses.delay_over,
     "pause-timeout": pauses.timeout_over,
     "loop": loop_until.next_round,
+    "batches": for_each_item.go_on,
+    "batches-kill": kills.stop_more,
     "restarted": lambda draft, _: restarts.run_on(draft),
     "replay": lambda draft, wake: replays.replay(draft, _replay_of(wake)),
     "sla": _overdue,

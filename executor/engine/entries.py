@@ -64,6 +64,15 @@ def values_key(execution_id: str, task_run_id: str, chunk: int) -> str:
     return f"x/{execution_id}/v/{task_run_id}/{chunk:06d}"
 
 
+def batches_prefix(execution_id: str, task_run_id: str) -> str:
+    return f"x/{execution_id}/b/{task_run_id}/"
+
+
+def batch_key(execution_id: str, task_run_id: str, number: int) -> str:
+    """A batch of a ForEachItem's task run."""
+    return f"{batches_prefix(execution_id, task_run_id)}{number:06d}"
+
+
 class Entries(Protocol):
     """Typed entries by key: headers are Execution, task runs TaskRun, the rest JSON values."""
 

@@ -168,6 +168,14 @@ class ValuesRecorded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchesRecorded(Event):
+    """Batches of a ForEachItem began or ended: their entries, by number."""
+
+    owner: str  #: the ForEachItem's task run
+    batches: tuple[tuple[int, Mapping[str, Any]], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRunStarted(TaskRunEvent):
     """A worker session began an attempt."""
 

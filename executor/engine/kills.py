@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from typing import Final
 
+from executor.engine import batches
 from executor.engine.draft import Advance, Draft
 from executor.engine.effects import Interrupt, Send, SetTimer, Withdraw
 from executor.engine.ends import announce_end, close
 from executor.engine.entries import outputs_key, task_runs_prefix
 from executor.engine.events import ExecutionMoved, TaskRunMoved
-from executor.engine.registry import EXECUTABLES
+from executor.engine.item_tasks import ITEMS
 from shared.messages import ContinueKill, KillExecution, WakeTimer
 from shared.model.state import StateType
 from shared.model.task_run import TaskRun
 
 STEP: Final = 500
-"""Task runs that one step looks at, as for a fan-out."""
+"""Task runs, or batches of a ForEachItem, that one step looks at, as for a fan-out."""
+
+_CALLERS: Final = frozenset({"io.kestra.plugin.core.flow.Subflow", ITEMS})
+"""Task types that wait for executions of other flows."""
 
 
 def kill(draft: Draft, command: KillExecution) -> str | None:
@@ -100,18 +104,47 @@ def _stop(draft: Draft, task_run: TaskRun, *, cascade: bool, by_force: bool) -> 
             draft.todo.append(Advance(task_run.id))
         return
     running = bool(task_run.attempts) and not task_run.attempts[-1].state.terminated
-    if task is not None and task.type in EXECUTABLES:
-        child = _child(draft, task_run)
-        if child is not None and cascade:
-            draft.effect(Send(_kill_of(draft, child)))
-            if not by_force:
-                return
+    if task is not None and task.type in _CALLERS:
+        if cascade and stop_children(draft, task_run) and not by_force:
+            return
         close(draft, task_run, StateType.KILLED)
     elif running and not by_force:
         draft.effect(Interrupt(task_run.id))
     else:
         draft.effect(Withdraw(task_run.id))
         close(draft, task_run, StateType.KILLED)
+
+
+def stop_children(draft: Draft, task_run: TaskRun, after: int = 0) -> bool:
+    """Kill the executions that a task run waits for; whether there are any. Those of many batches in steps."""
+    if draft.plan.tasks[task_run.task_id].type != ITEMS:
+        child = _child(draft, task_run)
+        if child is not None:
+            draft.effect(Send(_kill_of(draft, child)))
+        return child is not None
+    children, following = batches.open_children(draft, task_run, after, STEP)
+    for child in children:
+        draft.effect(Send(_kill_of(draft, child)))
+    if following is not None:
+        wake = WakeTimer(
+            execution_id=draft.execution_id,
+            command_id=f"kill-batches-{task_run.id}-{draft.execution.seq}-{following}",
+            at=draft.now,
+            timer="batches-kill",
+            task_run_id=task_run.id,
+            data={"after": following},
+        )
+        draft.effect(Send(wake))
+    return batches.counts(draft, task_run).get(StateType.RUNNING.value, 0) > 0
+
+
+def stop_more(draft: Draft, wake: WakeTimer) -> str | None:
+    """The next batches of a ForEachItem whose executions are to be killed."""
+    task_run = draft.task_run(wake.task_run_id or "")
+    if task_run is None:
+        return "the task run is not known"
+    stop_children(draft, task_run, int((wake.data or {})["after"]))
+    return None
 
 
 def _child(draft: Draft, task_run: TaskRun) -> str | None:
@@ -132,18 +165,17 @@ def take_away(draft: Draft, task_run: TaskRun, state: StateType) -> None:
         return
     if task_run.scope is None:
         draft.effect(Withdraw(task_run.id))
-    child = _child(draft, task_run) if _is_executable(draft, task_run) else None
-    if child is not None:
-        draft.effect(Send(_kill_of(draft, child)))
+    if _calls(draft, task_run):
+        stop_children(draft, task_run)
     draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
 
 
-def _is_executable(draft: Draft, task_run: TaskRun) -> bool:
+def _calls(draft: Draft, task_run: TaskRun) -> bool:
     try:
         task = draft.plan.tasks.get(task_run.task_id)
     except LookupError:  # the flow's revision is gone: this may be why the execution fails
         return False
-    return task is not None and task.type in EXECUTABLES
+    return task is not None and task.type in _CALLERS
 
 
 def _kill_of(draft: Draft, child: str) -> KillExecution:

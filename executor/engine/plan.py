@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from executor.engine.item_tasks import FOR_EACH_ITEM, item_tasks
 from shared.expressions import Reach, reach
 from shared.model.document import json_text
 from shared.model.flow import Flow, Retry, Task
@@ -40,6 +41,8 @@ class Plan:
                 phases[child.id] = _PHASES.get(branch, Phase.TASKS)
                 for name, grandchildren in child.branches.items():
                     add(child.id, name, grandchildren)
+                if child.type == FOR_EACH_ITEM:
+                    add(child.id, "tasks", item_tasks(child))
 
         add(None, "tasks", flow.tasks)
         add(None, "errors", flow.errors)

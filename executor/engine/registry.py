@@ -14,6 +14,8 @@ from executor.engine.flowables.loop_until import LoopUntil
 from executor.engine.flowables.parallel import Parallel
 from executor.engine.flowables.pause import Pause
 from executor.engine.flowables.switch import Switch
+from executor.engine.for_each_item import ForEachItem, Items
+from executor.engine.item_tasks import FOR_EACH_ITEM, ITEMS
 from executor.engine.subflow import Subflow
 
 _FLOW: Final = "io.kestra.plugin.core.flow."
@@ -30,6 +32,7 @@ FLOWABLES: Final[dict[str, Flowable]] = {
     f"{_FLOW}ForEach": ForEach(),
     f"{_FLOW}EachSequential": EachSequential(),
     f"{_FLOW}EachParallel": EachParallel(),
+    FOR_EACH_ITEM: ForEachItem(),
     f"{_FLOW}Dag": Dag(),
     f"{_FLOW}AllowFailure": AllowFailure(),
     f"{_FLOW}Pause": Pause(),
@@ -39,4 +42,5 @@ FLOWABLES: Final[dict[str, Flowable]] = {
 
 EXECUTABLES: Final[dict[str, Executable]] = {
     f"{_FLOW}Subflow": Subflow(),
+    ITEMS: Items(),
 }

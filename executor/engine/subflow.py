@@ -46,9 +46,20 @@ def waits(task: Task) -> bool:
     return task.properties.get("wait", True) is not False
 
 
-def creation(draft: Draft, task_run: TaskRun, task: Task) -> CreateExecution:
-    """The command for the child. Raises LookupError, RenderError or ValueError with what is wrong."""
-    renderer, shown = draft.env.renderer, draft.variables(task, task_run)
+def creation(
+    draft: Draft,
+    task_run: TaskRun,
+    task: Task,
+    *,
+    iteration: int | None = None,
+    extra: Mapping[str, Any] | None = None,
+) -> CreateExecution:
+    """The command for the child. Raises LookupError, RenderError or ValueError with what is wrong.
+
+    `iteration`: which batch of a ForEachItem it is for; `extra`: variables that its templates see besides.
+    """
+    renderer, shown = draft.env.renderer, draft.variables(task, task_run, extra)
+    iteration = task_run.iteration if iteration is None else iteration
     execution = draft.execution
     namespace = renderer.render(str(task.properties.get("namespace", "")), shown) or execution.namespace
     flow_id = renderer.render(str(task.properties.get("flowId", "")), shown) or ""
@@ -65,8 +76,8 @@ def creation(draft: Draft, task_run: TaskRun, task: Task) -> CreateExecution:
         inputs = draft.env.subflow_inputs(plan.flow, inputs)
     attempt = len(task_run.attempts)
     return CreateExecution(
-        execution_id=derive_id(draft.now, task_run.id, attempt, task_run.iteration),
-        command_id=f"subflow-{task_run.id}-{attempt}",
+        execution_id=derive_id(draft.now, task_run.id, attempt, iteration),
+        command_id=f"subflow-{task_run.id}-{attempt}" + ("" if iteration is None else f"-{iteration}"),
         at=draft.now,
         tenant=execution.tenant,
         namespace=namespace,
@@ -88,7 +99,7 @@ def creation(draft: Draft, task_run: TaskRun, task: Task) -> CreateExecution:
             "execution_id": execution.id,
             "task_run_id": task_run.id,
             "attempt": attempt,
-            "iteration": task_run.iteration,
+            "iteration": iteration,
             "wait": True,
             "outputs": task.properties.get("outputs") or None,
         }
