@@ -74,6 +74,10 @@ def leaves_to_restart(draft: Draft, runs: dict[str, TaskRun]) -> list[TaskRun]:
         for run in runs.values()
         if run.state.current in RESTARTABLE and in_tasks(run, runs) and run.task_id in draft.plan.tasks
     }
+    for run in list(chosen.values()):
+        if run.parent_id is not None and draft.plan.shared_folder(draft.plan.tasks[run.task_id]) is not None:
+            del chosen[run.id]  # its WorkingDirectory runs again as a whole (Kestra's rule)
+            chosen[run.parent_id] = runs[run.parent_id]
     above: set[str] = set()
     for run in chosen.values():
         parent_id = run.parent_id
