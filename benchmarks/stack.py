@@ -134,10 +134,14 @@ class Stack:
         for role, count in (("indexer", self.indexers), ("executor", self.executors), ("worker", self.workers)):
             for number in range(count):
                 self.add(role, number)
-        for process in self.processes:
-            process.start()
-        for process in self.processes:
-            process.await_health()
+        try:
+            for process in self.processes:
+                process.start()
+            for process in self.processes:
+                process.await_health()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def add(self, role: str, number: int) -> Process:
