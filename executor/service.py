@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
+import orjson
 from prometheus_client import CollectorRegistry
 
 from executor.dispatcher import Dispatcher
@@ -17,12 +19,13 @@ from executor.fleet import Fleet
 from executor.plans import Plans
 from executor.processor import Processor, Skips
 from executor.triggers import FlowTriggers
-from shared.expressions import Outside, Renderer
+from shared.expressions import Outside, OutsideError, Place, Renderer, RenderError
 from shared.flow_directory import FlowDirectory
 from shared.flows.inputs import resolve_inputs, resolve_outputs
 from shared.messages import Heartbeat
 from shared.model.flow import Flow
 from shared.model.identifier import new_id
+from shared.model.reference import uri_of
 from shared.ports import EventLog, Journal, JournalError, Outbound, Topic
 from shared.secrecy import sealed
 from shared.settings import Settings
@@ -62,6 +65,7 @@ class Executor:
             renderer=self._renderer,
             flow_outputs=self._flow_outputs,
             subflow_inputs=self._subflow_inputs,
+            large_outputs=None if outside is None else partial(_large_outputs, outside),
             resubmissions=chosen.resubmissions,
             kill_deadline=round(chosen.kill_deadline * 1000),
             globals=settings.globals or None,
@@ -140,3 +144,13 @@ class Executor:
         resolved = resolve_inputs(flow.inputs, given, render=self._renderer.render_typed)
         values: dict[str, Any] = sealed(resolved.lenient(given), self._settings.encryption_key)
         return values
+
+
+def _large_outputs(outside: Outside, tenant: str, reference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Outputs out of the blob store, for what the executor itself renders: a condition, a loop's values."""
+    try:
+        text = outside.stored_file(Place(tenant, None, None, None), uri_of(reference))
+    except OutsideError as error:
+        raise RenderError(str(error)) from error
+    outputs: Mapping[str, Any] = orjson.loads(text)
+    return outputs

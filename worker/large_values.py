@@ -15,11 +15,10 @@ from typing import Any, Final
 import orjson
 
 from shared.expressions.encryption import decrypt
+from shared.model.reference import BLOB, is_reference, reference_to, uri_of
 from shared.ports import BlobStore
 from worker.storage import checked
 
-BLOB: Final = "$blob"
-_REFERENCE: Final = frozenset((BLOB, "size"))
 ENCRYPTED: Final = "io.kestra.datatype:aes_encrypted"
 """`type` of an encrypted text `{type, value}`, as Kestra writes it."""
 CACHED: Final = 64 * 1024 * 1024
@@ -38,17 +37,12 @@ class TooLargeError(ValueError):
         self.size, self.limit = size, limit
 
 
-def is_reference(value: object) -> bool:
-    """Whether a value stands for a blob."""
-    return isinstance(value, Mapping) and value.keys() == _REFERENCE and isinstance(value[BLOB], str)
-
-
 def stored(value: object, path: str, blobs: BlobStore, limit: int) -> dict[str, Any]:
     """Put a value into the blob store; give the reference. Raises TooLargeError above `limit` bytes."""
     text = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS)
     if len(text) > limit:
         raise TooLargeError(len(text), limit)
-    return {BLOB: blobs.put(path, io.BytesIO(text)), "size": len(text)}
+    return reference_to(blobs.put(path, io.BytesIO(text)), len(text))
 
 
 class Resolver:
@@ -105,7 +99,7 @@ class Resolver:
         return plain
 
     def _load(self, reference: Mapping[str, Any], tenant: str) -> Any:
-        uri = checked(reference[BLOB], tenant)
+        uri = checked(uri_of(reference), tenant)
         with self._lock:
             found = self._cache.get(uri)
             if found is not None:

@@ -49,6 +49,7 @@ class Environment:
     kill_deadline: Millis = 10_000
     globals: Mapping[str, Any] | None = None
     subflow_inputs: Callable[[Flow, Mapping[str, Any]], dict[str, Any]] | None = None
+    large_outputs: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] | None = None  #: of a tenant, by reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,11 @@ class Draft:
         shown = dict(extra or {})
         if self.env.globals:
             shown["globals"] = self.env.globals
-        return variables(self.state, self.plan, self.execution, task, task_run, shown)
+        return variables(self.state, self.plan, self.execution, task, task_run, shown, self._large_outputs)
+
+    def _large_outputs(self, reference: Mapping[str, Any]) -> Mapping[str, Any]:
+        load = self.env.large_outputs
+        return reference if load is None else load(self.execution.tenant, reference)
 
     @property
     def killing(self) -> bool:

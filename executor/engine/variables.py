@@ -23,7 +23,16 @@ from executor.engine.plan import Plan
 from shared.model.execution import Execution
 from shared.model.flow import Task
 from shared.model.moment import iso
+from shared.model.reference import is_reference
 from shared.model.task_run import TaskRun
+
+Load = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""From a reference to the outputs that it stands for."""
+
+
+def as_they_are(reference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Leaves a reference in its place: the worker that gets it reads what it needs."""
+    return reference
 
 
 class LazyMapping(Mapping[str, Any]):
@@ -54,12 +63,20 @@ class LazyMapping(Mapping[str, Any]):
 class LoopOutputs(Mapping[str, Any]):
     """Outputs of one task below some loop values: the task's own outputs, or deeper by the next value."""
 
-    __slots__ = ("_entries", "_execution_id", "_loaded", "_path", "_task_id")
+    __slots__ = ("_entries", "_execution_id", "_load_large", "_loaded", "_path", "_task_id")
 
-    def __init__(self, entries: Entries, execution_id: str, task_id: str, path: tuple[str, ...]) -> None:
+    def __init__(
+        self, entries: Entries, execution_id: str, task_id: str, path: tuple[str, ...], load: Load = as_they_are
+    ) -> None:
         """`path`: the values so far."""
         self._entries, self._execution_id, self._task_id, self._path = entries, execution_id, task_id, path
+        self._load_large = load
         self._loaded: dict[str, Any] | None = None
+
+    def seen(self) -> Mapping[str, Any]:
+        """These outputs; what they stand for, or the plain reference, where they are too large for messages."""
+        own = self._own()
+        return self if own is None or not is_reference(own) else self._load_large(own)
 
     def _own(self) -> Mapping[str, Any] | None:
         found: Mapping[str, Any] | None = self._entries.get(outputs_key(self._execution_id, self._task_id, self._path))
@@ -81,7 +98,7 @@ class LoopOutputs(Mapping[str, Any]):
                 level = merged
                 for value in rest.split(SEPARATOR):
                     level = level.setdefault(value, {})
-                level.update(outputs)
+                level.update(self._load_large(outputs) if is_reference(outputs) else outputs)
             self._loaded = merged
         return self._loaded
 
@@ -91,9 +108,10 @@ class LoopOutputs(Mapping[str, Any]):
         own = self._own()
         if own is not None and key in own:
             return own[key]
-        deeper = LoopOutputs(self._entries, self._execution_id, self._task_id, (*self._path, str(key)))
+        path = (*self._path, str(key))
+        deeper = LoopOutputs(self._entries, self._execution_id, self._task_id, path, self._load_large)
         if deeper.exists():
-            return deeper
+            return deeper.seen()
         raise KeyError(key)
 
     def exists(self) -> bool:
@@ -110,17 +128,17 @@ class LoopOutputs(Mapping[str, Any]):
 class Outputs(Mapping[str, Any]):
     """The `outputs` variable: by task id."""
 
-    __slots__ = ("_entries", "_execution_id")
+    __slots__ = ("_entries", "_execution_id", "_load_large")
 
-    def __init__(self, entries: Entries, execution_id: str) -> None:
+    def __init__(self, entries: Entries, execution_id: str, load: Load = as_they_are) -> None:
         """Nothing is read yet."""
-        self._entries, self._execution_id = entries, execution_id
+        self._entries, self._execution_id, self._load_large = entries, execution_id, load
 
     def __getitem__(self, task_id: str) -> Any:
-        found = LoopOutputs(self._entries, self._execution_id, str(task_id), ())
+        found = LoopOutputs(self._entries, self._execution_id, str(task_id), (), self._load_large)
         if not found.exists():
             raise KeyError(task_id)
-        return found
+        return found.seen()
 
     def _ids(self) -> list[str]:
         start = outputs_prefix(self._execution_id)
@@ -161,7 +179,7 @@ def ancestors(entries: Entries, task_run: TaskRun) -> Iterator[TaskRun]:
         parent_id = parent.parent_id
 
 
-def _parents(entries: Entries, plan: Plan, task_run: TaskRun) -> list[dict[str, Any]]:
+def _parents(entries: Entries, plan: Plan, task_run: TaskRun, load: Load) -> list[dict[str, Any]]:
     """The `parents` variable: one entry for each ancestor that has a value or outputs, closest first.
 
     An If's outputs do not count: its children see their loop's value alone, as on a running Kestra.
@@ -175,7 +193,7 @@ def _parents(entries: Entries, plan: Plan, task_run: TaskRun) -> list[dict[str, 
         if parent.has_outputs and task is not None and not task.type.endswith(".If"):
             outputs = entries.get(outputs_key(parent.execution_id, parent.task_id, parent.values))
             if outputs:
-                entry["outputs"] = outputs
+                entry["outputs"] = load(outputs) if is_reference(outputs) else outputs
         if entry:
             result.append(entry)
     return result
@@ -219,8 +237,12 @@ def variables(
     task: Task | None = None,
     task_run: TaskRun | None = None,
     extra: Mapping[str, Any] | None = None,
+    load: Load = as_they_are,
 ) -> LazyMapping:
-    """Everything that a template of a task (or of the flow, where None) can see, except what the renderer adds."""
+    """Everything that a template of a task (or of the flow, where None) can see, except what the renderer adds.
+
+    `load` reads outputs that are too large for messages, when a template comes upon them.
+    """
     flow = plan.flow
     values: dict[str, Callable[[], Any]] = {
         "flow": lambda: {
@@ -235,7 +257,7 @@ def variables(
             "state": execution.state.current.value,
             "originalId": execution.original_id,
         },
-        "outputs": lambda: Outputs(entries, execution.id),
+        "outputs": lambda: Outputs(entries, execution.id, load),
         "labels": lambda: nested_labels(execution.labels),
         "tasks": lambda: _tasks(entries, execution),
         "errorLogs": lambda: entries.get(error_logs_key(execution.id)) or [],
@@ -256,7 +278,7 @@ def variables(
 
             def parents() -> list[dict[str, Any]]:
                 if not found:
-                    found.append(_parents(entries, plan, task_run))
+                    found.append(_parents(entries, plan, task_run, load))
                 return found[0]
 
             if parents():

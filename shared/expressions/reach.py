@@ -16,6 +16,7 @@ from shared.expressions.errors import Refusal, RenderError
 from shared.expressions.facts import EACH, EVERY, Facts, Path, Subscript, facts_of, opens
 from shared.expressions.functions import each_values
 from shared.expressions.renderer import is_template
+from shared.model.reference import is_reference
 
 #: How often templates found in values may lead to further ones before everything is taken.
 ROUNDS = 20
@@ -280,8 +281,8 @@ def _pruned_roots(tree: Mapping[str, Access], variables: Mapping[str, Any]) -> d
 
 
 def _pruned(value: Any, access: Access, variables: Mapping[str, Any]) -> Any:
-    if access.whole or not isinstance(value, (Mapping, list)):
-        return value
+    if access.whole or not isinstance(value, (Mapping, list)) or is_reference(value):
+        return value  # what is read of a reference is read of what it stands for, where that is at hand
     try:
         keys = _keys(access, variables)
     except _Unknown:
