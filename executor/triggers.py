@@ -122,7 +122,9 @@ class FlowTriggers:
             return
         uid = f"{answer.tenant}/{answer.namespace}/{answer.flow_id}"
         known = self._flows.get(uid)
-        if known is not None and known[0] >= answer.revision:
+        latest = self._directory.stored(answer.tenant, answer.namespace, answer.flow_id)
+        older = latest is not None and latest.revision > answer.revision  # revisions may be read in any order
+        if older or (known is not None and known[0] >= answer.revision):
             return
         listeners = () if answer.deleted else self._listeners(answer, uid)
         if known is not None or listeners:

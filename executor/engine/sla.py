@@ -93,7 +93,6 @@ def reason(sla: Sla) -> str:
 
 def _stop_all(draft: Draft, ending: StateType) -> None:
     """Close every open task run, the last created one in `ending`, the others as KILLED."""
-    draft.todo.clear()
     found = [run for _, run in draft.state.scan(task_runs_prefix(draft.execution_id)) if not run.state.terminated]
     last = max(found, key=lambda run: (run.state.start, run.id), default=None)
     for task_run in found:

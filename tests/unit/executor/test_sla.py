@@ -166,15 +166,15 @@ def test_an_assertion_that_cannot_be_rendered_is_told_at_the_end() -> None:
 
 
 def test_only_the_first_violation_changes_the_execution() -> None:
-    """After a violation that only labels, a second SLA that would fail the execution does nothing."""
+    """After a violation that only labels, another SLA that is broken later and would fail the execution does nothing."""
     driver, execution_id = run_flow(
         HEAD
         + """
 sla:
+  - {id: two, type: EXECUTION_ASSERTION, behavior: FAIL, assert: "{{ outputs.a is not defined }}", labels: {second: v}}
   - {id: one, type: EXECUTION_ASSERTION, behavior: NONE, assert: "false", labels: {first: violated}}
-  - {id: two, type: EXECUTION_ASSERTION, behavior: FAIL, assert: "false", labels: {second: violated}}
 tasks:
-  - {id: a, type: io.kestra.plugin.core.log.Log, message: one}
+  - {id: a, type: io.kestra.plugin.core.debug.Return, format: one}
 """
     )
 

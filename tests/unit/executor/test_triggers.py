@@ -301,6 +301,21 @@ def test_triggers_follow_the_latest_revision() -> None:
     assert len(world.started()) == 2
 
 
+def test_revisions_may_be_read_in_any_order() -> None:
+    """A trigger of a revision that is read after a later one without it does not act."""
+    world = World()
+    source = listening(f"conditions: [{UP}]")
+    revisions = [(2, source.partition("triggers:")[0]), (1, source)]
+    for revision, text in revisions:
+        stored = m.FlowStored("main", "test.down", "down", revision, text)
+        world.log.publish([Outbound(Topic.FLOWS, f"main/test.down/down@{revision}", stored.to_bytes())])
+    world.directory.poll()
+
+    world.run_flow(flow("up"))
+
+    assert world.considered == []
+
+
 def test_the_gate_does_not_start_what_was_deleted_since() -> None:
     """A message that was on its way when the flow was deleted starts nothing."""
     world = World()
