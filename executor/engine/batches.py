@@ -86,6 +86,14 @@ def open_children(draft: Draft, items: TaskRun, after: int, most: int) -> tuple[
     return found, following if following < total(draft, items) else None
 
 
+def all_of(draft: Draft, owner: str | None) -> list[tuple[int, Batch]]:
+    """Every entry of a ForEachItem's task run, by number; none where there is no owner."""
+    if owner is None:
+        return []
+    found = draft.state.scan(batches_prefix(draft.execution_id, owner))
+    return [(int(key.rsplit("/", 1)[1]), known) for key, known in found]
+
+
 def given(entries: Entries, execution_id: str, owner: str) -> Iterator[Any]:
     """What the subflows gave, in the order of the batches: for X_merge."""
     for _, known in entries.scan(batches_prefix(execution_id, owner)):

@@ -9,14 +9,15 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any, Final
 
-from executor.engine import restarts
+from executor.engine import batches, restarts
 from executor.engine.draft import Draft
 from executor.engine.effects import Send
 from executor.engine.entries import inputs_key, values_key
-from executor.engine.events import ExecutionCreated, TaskRunImported
+from executor.engine.events import BatchesRecorded, ExecutionCreated, TaskRunImported
 from executor.engine.flowables.dag import Dag
 from executor.engine.flowables.loop import EachParallel, ForEach
 from executor.engine.flowables.parallel import Parallel
+from executor.engine.item_tasks import MERGE
 from executor.engine.registry import FLOWABLES
 from shared.messages import CreateExecution, ReplayExecution, RestartExecution
 from shared.model.execution import Execution
@@ -57,6 +58,8 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
     for run in path:
         prepared[run.id] = replace(prepared[run.id], scope=_scope(draft, run, kept, opened))
     root = _scope_of(draft, None, kept, opened)
+    if len(batches.all_of(draft, _joined(draft, target))) > MOST:
+        return f"more than {MOST} batches come before it: they cannot be carried over"
     draft.effect(Send(_creation(draft, command, snapshot=_snapshot(draft, command, prepared, root))))
     return None
 
@@ -241,6 +244,7 @@ def _snapshot(draft: Draft, command: ReplayExecution, prepared: Runs, root: Scop
     """The carried-over state with new ids, as the new execution's partition takes it in."""
     ids = {old: derive_id(draft.now, command.new_execution_id, old) for old in prepared}
     carried: list[dict[str, Any]] = []
+    joined = _joined(draft, draft.task_run(command.task_run_id or ""))
     for run in sorted(prepared.values(), key=lambda run: run.state.start):
         moved = replace(
             run,
@@ -252,9 +256,16 @@ def _snapshot(draft: Draft, command: ReplayExecution, prepared: Runs, root: Scop
         while (chunk := draft.state.get(values_key(draft.execution_id, run.id, len(chunks)))) is not None:
             chunks.append(chunk)
         outputs = draft.outputs(run) if moved.has_outputs else None
-        carried.append({"task_run": moved.to_data(), "outputs": outputs, "chunks": chunks})
+        begun = batches.all_of(draft, run.id) if run.id == joined else []
+        carried.append({"task_run": moved.to_data(), "outputs": outputs, "chunks": chunks, "batches": begun})
     histories = draft.execution.state.to(StateType.RESTARTED, draft.now).to_data()
     return {"scope": root.to_data(), "state": histories, "task_runs": carried}
+
+
+def _joined(draft: Draft, target: TaskRun | None) -> str | None:
+    """The ForEachItem whose batches the target joins: it needs what they gave. X_items begins its own anew."""
+    merges = target is not None and draft.plan.tasks[target.task_id].type == MERGE
+    return target.parent_id if merges and target is not None else None
 
 
 def take_in(draft: Draft, execution: Execution, command: CreateExecution) -> None:
@@ -274,4 +285,7 @@ def take_in(draft: Draft, execution: Execution, command: CreateExecution) -> Non
             outputs=carried["outputs"],
             chunks=tuple(tuple(chunk) for chunk in carried["chunks"]),
         )
+        if carried.get("batches"):
+            known = tuple((number, batch) for number, batch in carried["batches"])
+            draft.emit(BatchesRecorded, owner=run.id, batches=known)
     restarts.continue_later(draft)

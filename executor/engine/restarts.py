@@ -11,6 +11,7 @@ from dataclasses import replace
 from executor.engine import kills, pauses
 from executor.engine.draft import Draft
 from executor.engine.effects import Send, Withdraw
+from executor.engine.ends import announce_end
 from executor.engine.entries import task_runs_prefix
 from executor.engine.events import (
     ExecutionMoved,
@@ -47,6 +48,8 @@ def restart(draft: Draft, command: RestartExecution) -> str | None:
     runs = task_runs(draft)
     leaves = leaves_to_restart(draft, runs)
     if not leaves:
+        if state.terminated:
+            announce_end(draft, None)  # a ForEachItem that repeats its batches waits for this one
         return NOTHING
     reopen(draft, runs, leaves)
     _restarted(draft)

@@ -295,6 +295,46 @@ def test_a_restart_can_begin_new_executions() -> None:
     assert len(children(driver)) == 2 * len(before)
 
 
+def test_a_batch_with_nothing_to_restart_ends_as_before() -> None:
+    """An execution that failed without a failed task run cannot be restarted: X_items ends FAILED again."""
+    outputs = CHILD.replace("outputs.r.value", "outputs.nowhere.value")
+    driver, execution_id = ran(flow(), outputs, "b0", "b1")
+    assert items(driver, execution_id).state.current is StateType.FAILED
+
+    driver.take(m.RestartExecution(execution_id=execution_id, command_id="again", at=driver.now))
+    driver.run()
+
+    run = items(driver, execution_id)
+    assert [attempt.state.current.value for attempt in run.attempts] == ["FAILED", "FAILED"]
+    iterations = {"CREATED": 0, "RUNNING": 0, "FAILED": 2}
+    assert (driver.outputs(run) or {})["iterations"] == iterations
+
+
+@pytest.mark.parametrize(("task_id", "new"), [("each_merge", 0), ("each_items", 2)])
+def test_a_replay_from_a_part_keeps_what_came_before(task_id: str, new: int) -> None:
+    """From X_merge the same outputs are joined again; from X_items every batch gets a new execution."""
+    driver, execution_id = ran(flow(), CHILD, "b0", "b1")
+    before = children(driver)
+    target = next(run.id for run in driver.task_runs(execution_id) if run.task_id == task_id)
+    driver.merged = None
+
+    driver.take(
+        m.ReplayExecution(
+            execution_id=execution_id,
+            command_id="replay",
+            at=driver.now,
+            new_execution_id="replayed",
+            task_run_id=target,
+        )
+    )
+    driver.run()
+
+    assert driver.execution("replayed").state.current is StateType.SUCCESS
+    assert driver.merged == [{"seen": "b0"}, {"seen": "b1"}]
+    assert len(set(children(driver)) - {*before, "replayed"}) == new
+    assert_replays(driver)
+
+
 def test_templates_of_a_batch_see_its_number() -> None:
     """`taskrun.iteration` counts the batches from 0, `taskrun.items` is the batch's file."""
     driver, _ = ran(flow(file="{{ taskrun.iteration }}/{{ taskrun.items }}"), CHILD, "x", "y")
