@@ -128,8 +128,10 @@ def _begin(
     attempt = len(task_run.attempts)
     known = batches.batch(draft, task_run, number)
     if known is not None and task.properties.get("restartBehavior") != "NEW_EXECUTION":
-        if known.get(batches.STATE) not in _AGAIN:
+        state = known.get(batches.STATE)
+        if state is not None and state not in _AGAIN:
             return None, dict(known)
+        # One without a state may have ended while nobody listened: asked to restart, it does or tells its end again.
         again = RestartExecution(
             execution_id=known[batches.CHILD],
             command_id=f"restart-{known[batches.CHILD]}-{task_run.id}-{attempt}",

@@ -12,7 +12,7 @@ from executor.engine import kills, pauses
 from executor.engine.draft import Draft
 from executor.engine.effects import Send, Withdraw
 from executor.engine.ends import announce_end
-from executor.engine.entries import task_runs_prefix
+from executor.engine.entries import flow_outputs_key, task_runs_prefix
 from executor.engine.events import (
     ExecutionMoved,
     ExecutionUpdated,
@@ -49,7 +49,8 @@ def restart(draft: Draft, command: RestartExecution) -> str | None:
     leaves = leaves_to_restart(draft, runs)
     if not leaves:
         if state.terminated:
-            announce_end(draft, None)  # a ForEachItem that repeats its batches waits for this one
+            given = draft.state.get(flow_outputs_key(draft.execution_id))
+            announce_end(draft, given)  # a ForEachItem that repeats its batches waits for this one
         return NOTHING
     reopen(draft, runs, leaves)
     _restarted(draft)

@@ -310,6 +310,26 @@ def test_a_batch_with_nothing_to_restart_ends_as_before() -> None:
     assert (driver.outputs(run) or {})["iterations"] == iterations
 
 
+def test_an_end_that_nobody_heard_is_told_again_at_a_restart() -> None:
+    """Executions that ended after an operator had set X_items to FAILED count when it is restarted."""
+    driver, execution_id = begun(flow(), CHILD, "b0", "b1")
+    until_started(driver, execution_id)
+    common = {"execution_id": execution_id, "at": driver.now}
+    driver.take(m.PauseExecution(command_id="pause", **common))
+    run = items(driver, execution_id)
+    driver.take(m.ChangeTaskRunState(command_id="set", task_run_id=run.id, state="FAILED", **common))
+    driver.run()
+    assert items(driver, execution_id).state.current is StateType.FAILED
+    assert driver.merged is None
+
+    driver.take(m.RestartExecution(command_id="again", **common))
+    driver.run()
+
+    assert driver.execution(execution_id).state.current is StateType.SUCCESS
+    assert driver.merged == [{"seen": "b0"}, {"seen": "b1"}]
+    assert len(children(driver)) == 2
+
+
 @pytest.mark.parametrize(("task_id", "new"), [("each_merge", 0), ("each_items", 2)])
 def test_a_replay_from_a_part_keeps_what_came_before(task_id: str, new: int) -> None:
     """From X_merge the same outputs are joined again; from X_items every batch gets a new execution."""
