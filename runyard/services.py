@@ -170,7 +170,17 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     # When it has ended, uvicorn raises the signal once more: without a handler the process would end there and then,
     # before the caller has closed the rest.
     with signals(lambda: None):
+        run_server(server)
+
+
+def run_server(server: uvicorn.Server) -> None:
+    """Serve until a signal. Raises OSError when it cannot listen, where uvicorn would end the process by itself."""
+    try:
         server.run()
+    except SystemExit:
+        if server.started:
+            raise
     if not server.started:
-        msg = f"the API cannot listen on {host}:{port}"
-        raise RuntimeError(msg)
+        where = f"{server.config.host}:{server.config.port}"
+        msg = f"cannot listen on {where}: the port is in use, or the address is not this machine's"
+        raise OSError(msg)

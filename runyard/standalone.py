@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from executor.service import Executor
 from indexer.api.outside import ServerOutside
 from runyard.backends import EmbeddedBackends
-from runyard.services import Api, signals
+from runyard.services import Api, run_server, signals
 from shared.settings import Settings
 from worker.catalog import TaskCatalog
 from worker.worker import Worker
@@ -91,10 +91,7 @@ class Standalone:
         self._on_failure = self.end
         self._server = server
         with signals(lambda: None):  # else uvicorn's second signal ends the process before `close` has drained it
-            server.run()
-        if not server.started:
-            msg = f"cannot listen on {host}:{port}: the port is in use, or the address is not this machine's"
-            raise OSError(msg)
+            run_server(server)
         if self.failure is not None:
             raise RuntimeError("a service has ended") from self.failure
 

@@ -1,0 +1,241 @@
+"""The command line as a user meets it: what it prints, what it says when something is wrong, how it ends."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from runyard.cli import app
+from tests.acceptance.servers import EmbeddedServer, Standalone, command
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+WARNING = """\
+id: warning
+namespace: company.team
+tasks:
+  - id: fail
+    type: io.kestra.plugin.core.execution.Fail
+    allowFailure: true
+"""
+
+
+def test_every_command_has_a_help_text() -> None:
+    """Each command says in its help what it does."""
+    assert [command.callback.__name__ for command in app.registered_commands if not command.callback.__doc__] == []
+
+
+# ------------------------------------------------------------------ run, taskruns, render
+
+
+@pytest.mark.parametrize(("example", "status", "state"), [("retry", 0, "SUCCESS"), ("failing", 1, "FAILED")])
+def test_the_exit_status_follows_from_the_state(
+    embedded: EmbeddedServer, example: str, status: int, state: str
+) -> None:
+    """`runyard run` ends with 0 when the execution did well, else with 1, and prints the state."""
+    result = embedded.run("run", str(EXAMPLES / f"{example}.yaml"))
+
+    assert result.returncode == status
+    assert f"{state} in PT" in result.stdout
+
+
+def test_a_warning_is_a_success_with_a_remark(embedded: EmbeddedServer, tmp_path: Path) -> None:
+    """An execution that ends WARNING gives exit status 0."""
+    file = tmp_path / "warning.yaml"
+    file.write_text(WARNING)
+
+    result = embedded.run("run", str(file))
+
+    assert result.returncode == 0
+    assert "WARNING in PT" in result.stdout
+
+
+def test_inputs_and_labels_reach_the_execution(embedded: EmbeddedServer) -> None:
+    """`--input name=value` and `--label key:value` are the execution's inputs and labels."""
+    result = embedded.run("run", str(EXAMPLES / "foreach-20.yaml"), "-i", "greeting=moin", "-l", "who:me")
+
+    execution_id = result.stdout.split()[1]
+    execution = embedded.http.get(f"/executions/{execution_id}").json()
+    assert execution["inputs"] == {"greeting": "moin"}
+    assert {"key": "who", "value": "me"} in execution["labels"]
+    assert sum(run.get("outputs", {}).get("value", "").startswith("moin ") for run in execution["taskRunList"]) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nowhere.yaml"], "nowhere.yaml"),
+        (["run", "{taskrun}", "-i", "greeting"], "--input greeting: expected name=value"),
+        (["run", "{taskrun}", "-l", "who"], "--label who: expected key:value"),
+        (["run", "{taskrun}", "-i", "a=@nowhere.txt"], "nowhere.txt"),
+        (["taskruns", "-q", "colour:blue"], "colour"),
+        (["taskruns", "--sort", "colour:asc"], "colour"),
+    ],
+    ids=["no file", "input", "label", "input file", "query", "sort"],
+)
+def test_wrong_arguments_are_named(embedded: EmbeddedServer, arguments: list[str], words: str) -> None:
+    """Each wrong argument gives an exit status that is not 0 and a message that names it, without a traceback."""
+    result = embedded.run(*(each.format(taskrun=EXAMPLES / "taskrun.yaml") for each in arguments))
+
+    assert result.returncode != 0
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    """Clients of a server that isn't there say which address does not answer."""
+    result = command("taskruns", "--server", "http://127.0.0.1:9")
+
+    assert result.returncode == 1
+    assert "http://127.0.0.1:9 does not answer" in result.stderr
+
+
+def test_task_runs_are_searched_by_all_filters(embedded: EmbeddedServer) -> None:
+    """`runyard taskruns` gives what the query, the flow, the state and the label select; `--json` the server's answer."""
+    execution_id = embedded.run("run", str(EXAMPLES / "parallel.yaml")).stdout.split()[1]
+    embedded.searched(execution_id, 4)
+    narrowed = ["--flow", "parallel", "--namespace", "company", "--state", "SUCCESS", "--label", "team:examples"]
+
+    table = embedded.run("taskruns", "-q", f"taskId:left AND executionId:{execution_id}", *narrowed)
+    answer = embedded.run("taskruns", "-q", f"executionId:{execution_id}", "--sort", "taskId:asc", "--json", *narrowed)
+
+    assert "1 of 1" in table.stdout
+    assert [run["taskId"] for run in json.loads(answer.stdout)["results"]] == ["both", "done", "left", "right"]
+
+
+def test_templates_are_rendered_without_a_server(tmp_path: Path) -> None:
+    """`runyard render` prints the text; an error gives exit status 1 and its place; variables must be JSON."""
+    given = tmp_path / "vars.json"
+    given.write_text('{"inputs": {"name": "world"}}')
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("{inputs")
+
+    rendered = command("render", "hello {{ inputs.name | upper }}", "--vars", str(given))
+    failed = command("render", "{{ inputs.nothing }}", "--vars", str(given))
+    unread = command("render", "x", "--vars", str(wrong))
+
+    assert (rendered.returncode, rendered.stdout) == (0, "hello WORLD\n")
+    assert failed.returncode == 1
+    assert "inputs.nothing" in failed.stderr
+    assert "line 1" in failed.stderr
+    assert unread.returncode == 1
+    assert f"{wrong}: not JSON" in unread.stderr
+
+
+# ------------------------------------------------------------------ demo
+
+
+def test_the_demo_prints_the_task_runs_and_ends(tmp_path: Path) -> None:
+    """`runyard demo --once` runs every example and prints each one's task runs; a second time it uses what is there."""
+    arguments = ["demo", "--once", "--port", "0", "--data", str(tmp_path / "demo")]
+
+    first = command(*arguments, cwd=tmp_path)
+    again = command(*arguments, cwd=tmp_path)
+
+    for result in (first, again):
+        assert result.returncode == 0, result.stderr
+        for word in ("taskrun", "foreach_value", "foreach_parents", "foreach_20", "parallel", "retry"):
+            assert word in result.stdout
+        assert result.stdout.count(" greet ") == 20
+        assert "failing.yaml: FAILED, as it is meant to" in result.stdout
+        assert "/ui/main/taskruns" in result.stdout
+    assert (tmp_path / "demo" / "runyard.db").is_file()
+
+
+# ------------------------------------------------------------------ what a service needs
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("RUNYARD_WORKER__CONCURRENCY", "many", "worker.concurrency: Input should be a valid integer"),
+        ("RUNYARD_WORKER__CONCURRENCY", "0", "worker.concurrency: Input should be greater than or equal to 1"),
+        ("RUNYARD_WORKER__CONCURENCY", "4", "worker.concurency: Extra inputs are not permitted"),
+        ("RUNYARD_LOG_FORMAT", "xml", "log_format: String should match pattern"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, variable: str, value: str, words: str) -> None:
+    """A setting of the wrong kind, out of bounds or misspelled ends the start with its name."""
+    result = command("standalone", "--data", str(tmp_path / "data"), environment={variable: value})
+
+    assert result.returncode == 1
+    assert words in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_settings_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
+    """`--config` names a YAML file; its errors are named, and so is a file that isn't there."""
+    file = tmp_path / "runyard.yaml"
+    file.write_text("worker:\n  concurrency: lots\n")
+
+    wrong = command("standalone", "--config", str(file), "--data", str(tmp_path / "data"))
+    missing = command("standalone", "--config", str(tmp_path / "nowhere.yaml"))
+
+    assert wrong.returncode == missing.returncode == 1
+    assert "worker.concurrency" in wrong.stderr
+    assert "nowhere.yaml" in missing.stderr
+    assert "Traceback" not in wrong.stderr + missing.stderr
+
+
+@pytest.mark.parametrize("service", ["standalone", "demo"])
+def test_a_port_in_use_is_named(tmp_path: Path, service: str) -> None:
+    """A start on a port that somebody listens on ends with that port in its message."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        result = command(service, "--port", str(port), "--data", str(tmp_path / "data"))
+
+    assert result.returncode == 1
+    assert f"127.0.0.1:{port}" in result.stderr
+    assert "in use" in result.stderr
+
+
+def test_a_second_process_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    """The second standalone ends with the first one's process id; the first one goes on; so with verify-index."""
+    standalone = Standalone(tmp_path / "data")
+    standalone.start()
+    assert standalone.process is not None
+
+    second = command("standalone", "--port", "0", "--data", str(tmp_path / "data"))
+    verification = command("verify-index", "--data", str(tmp_path / "data"))
+    health = EmbeddedServer(standalone.url).http.get(f"{standalone.url}/health")
+    status = standalone.stop()
+
+    for refused in (second, verification):
+        assert refused.returncode == 1
+        assert f"in use by another process (pid {standalone.process.pid})" in refused.stderr
+    assert health.status_code == 200
+    assert status == 0
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A data directory within a read-only one, and one that is a file: exit status 1 and the place."""
+    read_only = tmp_path / "locked"
+    read_only.mkdir(mode=0o555)
+    if os.access(read_only, os.W_OK):  # root may write anywhere but where the kernel itself refuses
+        read_only = Path("/sys")
+    file = tmp_path / "file"
+    file.write_text("")
+
+    for place in (file, read_only / "data"):
+        result = command("standalone", "--port", "0", "--data", str(place))
+
+        assert result.returncode == 1
+        assert f"runyard: {place}" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("data", ["nowhere", "empty"])
+def test_verify_index_needs_a_data_directory(tmp_path: Path, data: str) -> None:
+    """A directory that isn't there or holds no database is an error, and nothing is made in it."""
+    (tmp_path / "empty").mkdir()
+
+    result = command("verify-index", "--data", str(tmp_path / data))
+
+    assert result.returncode != 0
+    assert data in result.stderr
+    assert list((tmp_path / "empty").iterdir()) == []
