@@ -24,6 +24,7 @@ _ITEMS_PROPERTIES: Final = (
     "transmitFailed",
     "labels",
     "inheritLabels",
+    "scheduleDate",
     "restartBehavior",
 )
 

@@ -13,6 +13,7 @@ from shared.messages import CreateExecution, EndSubflow
 from shared.model.execution import CORRELATION_ID
 from shared.model.flow import Task
 from shared.model.identifier import derive_id
+from shared.model.moment import from_iso
 from shared.model.state import StateType
 from shared.model.task_run import TaskRun
 
@@ -75,6 +76,7 @@ def creation(
     if draft.env.subflow_inputs is not None:
         inputs = draft.env.subflow_inputs(plan.flow, inputs)
     attempt = len(task_run.attempts)
+    date = renderer.render(str(task.properties.get("scheduleDate") or ""), shown)
     return CreateExecution(
         execution_id=derive_id(draft.now, task_run.id, attempt, iteration),
         command_id=f"subflow-{task_run.id}-{attempt}" + ("" if iteration is None else f"-{iteration}"),
@@ -105,7 +107,7 @@ def creation(
         }
         if waits(task)
         else None,
-        schedule_at=None,
+        schedule_at=from_iso(date) if date else None,
     )
 
 

@@ -223,6 +223,16 @@ def test_a_large_file_is_begun_in_bounded_steps() -> None:
     assert driver.merged == [{"seen": f"b{each}"} for each in range(number)]
 
 
+def test_executions_can_be_scheduled() -> None:
+    """With `scheduleDate` the executions begin at that date, and X_items waits for them."""
+    driver, execution_id = ran(flow('    scheduleDate: "2030-01-02T03:04:05Z"'), CHILD, "b0")
+
+    child = driver.execution(children(driver)[0])
+    running = next(at for state, at in child.state.histories if state is StateType.RUNNING)
+    assert running >= 1_893_553_445_000
+    assert driver.execution(execution_id).state.current is StateType.SUCCESS
+
+
 def test_an_end_that_is_told_twice_counts_once() -> None:
     """The second EndSubflow of a batch is rejected."""
     driver, execution_id = begun(flow(), CHILD, "b0", "b1")
