@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -32,6 +33,11 @@ an executor that has just started hears of everyone first."""
 _HISTORY: Final = {"errorLogs": "errorLogs", "tasksWithState": "tasks"}
 """Functions of expressions that read the execution's history, and the variable that they read."""
 
+_HELD_BACK: Final = frozenset({StateType.PAUSED, StateType.KILLING})
+"""Execution states in which nothing is sent."""
+
+logger = logging.getLogger(__name__)
+
 PlanOf = Callable[[Execution], Plan | None]
 
 
@@ -45,14 +51,19 @@ class Dispatcher:
         lease: float,
         partition_of: Callable[[str], int],
         clock: Callable[[], float] = time.monotonic,
+        limit: int | None = None,
     ) -> None:
-        """`lease` in seconds; `partition_of` tells which held work is of whose executions."""
+        """`lease` in seconds; `partition_of` tells which held work is of whose executions.
+
+        `limit`: bytes of a command at most; a task run that needs more fails.
+        """
         self.fleet = fleet
         self.queues = Queues()
         self.leases = Leases(lease, clock)
         self._plans = plans
         self._partition_of = partition_of
         self._clock = clock
+        self._limit = limit
         self._empty_since: dict[str, float] = {}
 
     def load(self, partition: Partition) -> None:
@@ -163,7 +174,14 @@ class Dispatcher:
                 if waiting is None:
                     break
                 name = max(free, key=free.__getitem__)
-                output = self._dispatch(owned[waiting.partition], waiting, sessions[name], now)
+                partition = owned[waiting.partition]
+                try:
+                    output = self._dispatch(partition, waiting, sessions[name], now)
+                except Exception as error:
+                    logger.exception("Task run %s can't be sent", waiting.task_run_id)
+                    self.queues.remove(partition, waiting.task_run_id)
+                    unplaceable.append((partition, _unsendable(waiting, error)))
+                    continue
                 if output is None:
                     continue
                 outputs.append(output)
@@ -196,26 +214,30 @@ class Dispatcher:
         if execution is None or task_run is None or task_run.state.terminated:
             self.queues.remove(partition, waiting.task_run_id)
             return None
-        if execution.state.current is StateType.PAUSED:
-            return None  # its entry stays; the resume asks again
+        if execution.state.current in _HELD_BACK:
+            return None  # its entry stays; the resume asks again, the kill takes it away
         plan = self._plans(execution)
         if plan is None:
             self.queues.remove(partition, waiting.task_run_id)
             return None
         task = plan.tasks[task_run.task_id]
         work = Work(execution.id, task_run.id, waiting.attempt, waiting.dispatch)
-        command = _command(partition, plan, task, execution, task_run, work, session)
+        value = _command(partition, plan, task, execution, task_run, work, session).to_bytes()
+        if self._limit is not None and len(value) + len(session.name) > self._limit:
+            raise ValueError(f"Message of size {len(value)} has exceeded the configured limit of {self._limit}")
         self.queues.remove(partition, task_run.id)
         lease = Lease(work, session.name, session.inbox, None, now, waiting.group, waiting.fallback)
         self.leases.grant(partition, lease)
-        return Outbound(Topic.TASK_RUN_COMMANDS, session.name, command.to_bytes(), session.inbox)
+        return Outbound(Topic.TASK_RUN_COMMANDS, session.name, value, session.inbox)
 
     # -------------------------------------------------------------- losing
 
     def lost(self, gone: list[Session]) -> list[tuple[int, AttemptLost]]:
         """Work of sessions that said goodbye, and leases that no heartbeat holds any more."""
         result: list[tuple[int, AttemptLost]] = []
-        over = self.leases.over(self.fleet) if self.fleet.caught_up else []
+        over = self.leases.over(self.fleet)
+        if over and not self.fleet.up_to_date():
+            over = []  # a heartbeat that holds them may be written and not read yet
         names = {session.name for session in gone}
         for partition, lease in over:
             result.append((partition, _lost(lease)))
@@ -225,6 +247,17 @@ class Dispatcher:
                 if lease_now is not None and all(task_run_id != item.task_run_id for _, item in result):
                     result.append((self._partition_of(lease_now.work.execution_id), _lost(lease_now)))
         return result
+
+
+def _unsendable(waiting: Waiting, error: Exception) -> Unplaceable:
+    text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+    return Unplaceable(
+        waiting.execution_id,
+        waiting.task_run_id,
+        StateType.FAILED,
+        waiting.group,
+        f"The command for the worker can't be written: {text}",
+    )
 
 
 def _lost(lease: Lease) -> AttemptLost:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from shared.messages import Heartbeat, UnknownMessage, decode
 from shared.model.task_run import Work
-from shared.ports import Tail
+from shared.ports import JournalError, Tail
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +39,7 @@ class Fleet:
         self.sessions: dict[str, Session] = {}
         self.named: dict[Work, float] = {}
         self.caught_up = False
+        self._cleared = clock()
 
     def poll(self) -> tuple[list[Session], list[Session]]:
         """Sessions that were heard of, and those that have gone."""
@@ -56,13 +57,27 @@ class Fleet:
                         gone.append(session)
                     continue
                 heard[beat.session] = self._heard(beat)
-        self.caught_up = self.caught_up or self._tail.caught_up()
+        self.caught_up = self.caught_up or self.up_to_date()
         now = self._clock()
-        for name, session in list(self.sessions.items()):
-            if now - session.seen > self._lease:
-                gone.append(self.sessions.pop(name))
-                heard.pop(name, None)
+        silent = [name for name, session in self.sessions.items() if now - session.seen > self._lease]
+        if silent and self.up_to_date():  # else their heartbeats may be written and not read yet
+            gone.extend(self.sessions.pop(name) for name in silent)
+        self._clear(now)
         return list(heard.values()), gone
+
+    def up_to_date(self) -> bool:
+        """Whether every heartbeat that is written by now was heard; a log that does not answer says no."""
+        try:
+            return self._tail.caught_up()
+        except JournalError as error:
+            logger.warning("Heartbeats may be missing: %s", error)
+            return False
+
+    def _clear(self, now: float) -> None:
+        """Forget work that was not named for a lease: also that of other executors, whose ends are not heard here."""
+        if now - self._cleared > self._lease:
+            self._cleared = now
+            self.named = {work: at for work, at in self.named.items() if now - at <= self._lease}
 
     @staticmethod
     def _read(value: bytes | None) -> Heartbeat | None:

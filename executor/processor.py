@@ -10,7 +10,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,6 +22,7 @@ from executor.engine.decide import AttemptLost, Decision, Incoming, decide, fail
 from executor.engine.draft import Environment
 from executor.engine.entries import header_key
 from executor.engine.entries import prefix as execution_prefix
+from executor.engine.events import CommandRejected
 from executor.partition import Partition
 from executor.timers import Timers
 from executor.triggers import FlowTriggers
@@ -48,6 +49,8 @@ COUNT_EVERY: Final = 1000
 """Milliseconds between two documents of a running execution whose counts alone changed."""
 EXPIRE_STEP: Final = 2000
 """Entries that one step removes of an execution that leaves."""
+KEPT_BYTES: Final = 100_000
+"""Bytes of a message at most that its dead letter repeats when its execution fails in the same step."""
 IDLE: Final = 0.5
 """Seconds of the longest poll: an idle executor looks at leases this often."""
 WAITING: Final = 0.02
@@ -122,6 +125,8 @@ class Processor:
         self._checked_leases = 0.0
         self._counted: dict[str, Millis] = {}
         self._uncounted: dict[str, int] = {}
+        self._recounted: dict[str, int] = {}
+        self._again: list[Inbound] = []  #: what a step that failed leaves to the next one
         self.metrics = Metrics(registry or CollectorRegistry())
         self.last_step = clock()
         self._refused: dict[str, str] = {}
@@ -131,6 +136,7 @@ class Processor:
     # -------------------------------------------------------------- ownership
 
     def assigned(self, partition: int, state: PartitionState) -> None:
+        self._again = [record for record in self._again if record.partition != partition]
         taken = Partition(partition, state)
         self._owned[partition] = taken
         self._timers.load(taken)
@@ -139,6 +145,9 @@ class Processor:
 
     def revoked(self, partition: int, *, lost: bool) -> None:
         self._owned.pop(partition, None)
+        self._again = [record for record in self._again if record.partition != partition]
+        for execution_id in [known for known in self._counted if self._journal.partition_of(known) == partition]:
+            del self._counted[execution_id]
         self._timers.unload(partition)
         self._dispatcher.unload(partition)
         logger.info("Partition %d is %s", partition, "lost" if lost else "handed over")
@@ -152,11 +161,25 @@ class Processor:
 
     def step(self, timeout: float | None = None) -> int:
         """One batch: what waits, what is due, what can be sent. Returns how many messages were decided."""
-        records = self._journal.poll(self, self._batch, self._patience() if timeout is None else timeout)
+        room = max(0, self._batch - len(self._again))
+        wait = 0.0 if self._again else self._patience() if timeout is None else timeout
+        polled = self._journal.poll(self, room, wait)  # this may change what is owned, and `_again` with it
+        records = [*self._again, *polled]
+        self._again = []
         self.metrics.batch.observe(len(records))
         self._refused.clear()
-        while (decided := self._decide_batch(records)) is None:
-            pass  # a record was too large: its execution has failed, and the others are decided again
+        decided: int | None = None
+        try:
+            while (decided := self._decide_batch(records)) is None:
+                pass  # a record was too large: its execution has failed, and the others are decided again
+        except JournalError:  # the log is away: flows or heartbeats can't be read
+            self._drop(self._owned.values())
+            self._again = records
+            raise
+        except Exception:  # whatever it is: neither the batch nor the executor may be lost for it
+            logger.exception("A step of %d messages failed: each is now decided in a step of its own", len(records))
+            self._drop(self._owned.values())
+            decided = self._one_by_one(records)
         self.last_step = self._clock()
         self._show()
         return decided
@@ -183,6 +206,98 @@ class Processor:
             if not self._commit(positions):
                 return None
         return decided
+
+    # -------------------------------------------------------------- after a step that failed
+
+    def _one_by_one(self, records: Sequence[Inbound]) -> int:
+        """The messages of a failed step, then the due timers, each in a transaction of its own."""
+        now, decided = self._now(), 0
+        for number, record in enumerate(records):
+            if record.partition not in self._owned:
+                continue
+            try:
+                stored = self._alone(record, now)
+            except JournalError:
+                self._drop(self._owned.values())
+                self._again = list(records[number:])
+                raise
+            if not stored:
+                return decided  # what is not committed comes again
+            decided += 1
+        while decided < self._batch and self._alone(None, now):
+            decided += 1
+        return decided
+
+    def _alone(self, record: Inbound | None, now: Millis) -> bool:
+        """One message, or the next due timer (None). False: there is none, or nothing could be stored.
+
+        Whatever goes wrong with it fails its execution; where that is impossible too, it is a dead letter only.
+        """
+        error: Exception | None = None
+        for handle in (self._handle, self._give_up, self._pass_over):
+            self._outputs, self._touched = [], set()
+            try:
+                positions = handle(record, now, error)
+                return positions is not None and self._store(positions)
+            except JournalError:
+                raise
+            except Exception as problem:
+                logger.exception("%s cannot be handled", "A timer" if record is None else _origin(record))
+                self._drop(self._owned.values())
+                error = problem
+        assert error is not None
+        raise error
+
+    def _next_timer(self, now: Millis) -> tuple[Partition, m.WakeTimer] | None:
+        due = self._timers.due(now, self._owned, 1)
+        return due[0] if due else None
+
+    def _handle(self, record: Inbound | None, now: Millis, _: Exception | None) -> dict[tuple[Topic, int], int] | None:
+        if record is None:
+            return {} if self._fire(now, 1) else None
+        partition = self._owned[record.partition]
+        self._touched.add(partition.number)
+        self._take(partition, record, now)
+        return {(record.topic, record.partition): record.offset + 1}
+
+    def _give_up(
+        self, record: Inbound | None, now: Millis, error: Exception | None
+    ) -> dict[tuple[Topic, int], int] | None:
+        """Fail the execution of what could not be handled."""
+        message: m.Message | None = None
+        if record is None:
+            found = self._next_timer(now)
+            if found is None:
+                return None
+            partition, message = found
+        else:
+            partition = self._owned[record.partition]
+            try:
+                message = m.decode(record.value or b"")
+            except m.UnknownMessage:
+                logger.debug("%s is no message", _origin(record))
+            self._dead_letter(record, str(error), now, keep=len(record.value or b"") <= KEPT_BYTES)
+        self._touched.add(partition.number)
+        if isinstance(message, m.ExecutionCommand | m.AttemptEvent):
+            decision = fail_execution(partition.batch, message.execution_id, now, self._env, str(error))
+            command_id = getattr(message, "command_id", None)
+            self._carry_out(partition, message.execution_id, replace(decision, command_id=command_id), now)
+        return {} if record is None else {(record.topic, record.partition): record.offset + 1}
+
+    def _pass_over(
+        self, record: Inbound | None, now: Millis, error: Exception | None
+    ) -> dict[tuple[Topic, int], int] | None:
+        """The last resort: the message is named in the dead letters, and nothing else is done about it."""
+        if record is None:
+            found = self._next_timer(now)
+            if found is None:
+                return None
+            self._touched.add(found[0].number)
+            logger.error("Timer %s of execution %s is dropped: %s", found[1].timer, found[1].execution_id, error)
+            return {}
+        self._touched.add(record.partition)
+        self._dead_letter(record, str(error), now, keep=False)
+        return {(record.topic, record.partition): record.offset + 1}
 
     def _patience(self) -> float:
         """Seconds that a poll may wait."""
@@ -266,6 +381,8 @@ class Processor:
                 decision = refuse(partition.batch, message, now, self._env, self._refused[message.execution_id])
             else:
                 decision = decide(partition.batch, message, now, self._env)
+        except JournalError:
+            raise  # flows can't be read now, which is nobody's fault: the step is repeated
         except Exception as error:
             name = type(message).__name__
             logger.exception("%s of execution %s failed", name, message.execution_id)
@@ -326,9 +443,9 @@ class Processor:
         if moved:
             self._counted[execution_id] = now
             self._uncounted.pop(execution_id, None)
-            if execution.state.terminated:
-                self._counted.pop(execution_id, None)
-                self._expire_later(partition, execution, now)
+        if execution.state.terminated and any(not isinstance(item.event, CommandRejected) for item in decision.events):
+            self._counted.pop(execution_id, None)
+            self._expire_later(partition, execution, now)  # also after what runs behind the end: only the last counts
 
     def _effect(
         self,
@@ -386,17 +503,19 @@ class Processor:
                 continue
             if now - self._counted.get(execution_id, 0) < COUNT_EVERY:
                 continue
-            del self._uncounted[execution_id]
+            self._recounted[execution_id] = self._uncounted.pop(execution_id)  # once more where the step is not stored
             execution: Execution | None = partition.batch.get(header_key(execution_id))
-            if execution is not None:
+            if execution is None:
+                continue
+            if not execution.state.terminated:
                 self._counted[execution_id] = now
-                self._touched.add(number)
-                self._outputs.append(history.refreshed(execution, partition.batch, now, number))
+            self._touched.add(number)
+            self._outputs.append(history.refreshed(execution, partition.batch, now, number))
 
     # -------------------------------------------------------------- time and workers
 
-    def _fire(self, now: Millis) -> int:
-        due = self._timers.due(now, self._owned, self._batch)
+    def _fire(self, now: Millis, limit: int | None = None) -> int:
+        due = self._timers.due(now, self._owned, self._batch if limit is None else limit)
         for partition, wake in due:
             self._touched.add(partition.number)
             if wake.timer == "expire":
@@ -461,6 +580,21 @@ class Processor:
 
     def _commit(self, positions: dict[tuple[Topic, int], int]) -> bool:
         """Write the batch; False where a record was too large and the batch should be decided once more."""
+        try:
+            self._store(positions)
+        except RecordTooLarge as error:
+            self.metrics.commits.labels("too_large").inc()
+            logger.exception("A record is too large: the step is dropped and its execution failed")
+            self._drop(self._owned.values())
+            self._too_large(error)
+            return False
+        return True
+
+    def _store(self, positions: dict[tuple[Topic, int], int]) -> bool:
+        """Write the batch; False where the journal did not take it: its messages come again.
+
+        Raises RecordTooLarge, or whatever a value that cannot be stored raises, before anything is written.
+        """
         changed = [partition for partition in self._owned.values() if partition.batch.changes]
         writes = {partition.number: partition.writes() for partition in changed}
         touched = frozenset(self._touched | {number for number, write in writes.items() if write})
@@ -472,16 +606,11 @@ class Processor:
             self.metrics.commits.labels(type(error).__name__).inc()
             logger.warning("A step was not committed: %s: %s", type(error).__name__, error)
             self._drop(self._owned.values())
-            return True
-        except RecordTooLarge as error:
-            self.metrics.commits.labels("too_large").inc()
-            logger.exception("A record is too large: the step is dropped and its execution failed")
-            self._drop(self._owned.values())
-            self._too_large(error)
             return False
         self.metrics.commits.labels("ok").inc()
         for partition in changed:
             partition.committed()
+        self._recounted.clear()
         return True
 
     def _drop(self, partitions: Iterable[Partition]) -> None:
@@ -490,7 +619,8 @@ class Processor:
             partition.dropped()
             self._timers.load(partition)
             self._dispatcher.load(partition)
-        self._uncounted.clear()
+        self._uncounted.update(self._recounted)  # their documents were to be written with the batch
+        self._recounted.clear()
 
     def _too_large(self, error: RecordTooLarge) -> None:
         """Fail the execution whose record is above the hard limit, and refuse what else the batch has for it."""
@@ -515,15 +645,15 @@ class Processor:
         else:
             partition.committed()
 
-    def _dead_letter(self, record: Inbound, reason: str, now: Millis) -> None:
+    def _dead_letter(self, record: Inbound, reason: str, now: Millis, *, keep: bool = True) -> None:
         logger.error("Record %s/%d/%d cannot be handled: %s", record.topic, record.partition, record.offset, reason)
         letter = m.DeadLetter(
-            origin=f"{record.topic}/{record.partition}/{record.offset}",
+            origin=_origin(record),
             reason=reason,
             at=now,
             service="executor",
             key=record.key,
-            value=base64.b64encode(record.value or b"").decode(),
+            value=base64.b64encode(record.value or b"").decode() if keep else None,
         )
         self._outputs.append(Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()))
 
@@ -533,6 +663,10 @@ class Processor:
         metrics.leases.set(len(self._dispatcher.leases))
         metrics.partitions.set(len(self._owned))
         metrics.timers.set(len(self._timers))
+
+
+def _origin(record: Inbound) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
 
 
 def execution_of(record: Outbound) -> str | None:

@@ -71,7 +71,9 @@ class Executor:
             globals=settings.globals or None,
         )
         fleet = Fleet(heartbeats, chosen.lease)
-        dispatcher = Dispatcher(fleet, plans.of, chosen.lease, journal.partition_of)
+        dispatcher = Dispatcher(
+            fleet, plans.of, chosen.lease, journal.partition_of, limit=settings.topics.max_message_bytes
+        )
         self.processor = Processor(
             journal,
             dispatcher,

@@ -22,7 +22,7 @@ from executor.engine import (
 )
 from executor.engine.draft import Advance, Draft, Environment, Recorded
 from executor.engine.effects import Effect
-from executor.engine.ends import close
+from executor.engine.ends import announce_end, close, permitted
 from executor.engine.entries import Entries, Overlay
 from executor.engine.events import CommandRejected, ExecutionMoved
 from executor.engine.flowables import loop_until
@@ -46,12 +46,13 @@ class AttemptLost:
 
 @dataclass(frozen=True, slots=True)
 class Unplaceable:
-    """No worker of the task run's group is there, and its fallback says FAIL or CANCEL."""
+    """No worker of the task run's group is there, and its fallback says FAIL or CANCEL; or it can't be sent."""
 
     execution_id: str
     task_run_id: str
     state: StateType
     group: str
+    reason: str | None = None  #: why it can't be sent at all, whatever workers there are
 
 
 Incoming = m.ExecutionCommand | m.AttemptEvent | AttemptLost | Unplaceable
@@ -129,6 +130,7 @@ def fail_execution(entries: Entries, execution_id: str, now: Millis, env: Enviro
     kills.close_all(draft, StateType.FAILED)
     draft.log("ERROR", error)
     draft.emit(ExecutionMoved, state=StateType.FAILED, error=error)
+    announce_end(draft, None)
     return Decision(tuple(draft.events), tuple(draft.effects), draft.state, None, None)
 
 
@@ -180,9 +182,9 @@ def _unplaceable(draft: Draft, message: Unplaceable) -> str | None:
     task_run = draft.task_run(message.task_run_id)
     if task_run is None or task_run.state.terminated:
         return "the task run has ended"
-    text = f"No worker of the group '{message.group}' is there"
+    text = message.reason or f"No worker of the group '{message.group}' is there"
     draft.log("ERROR", text, task_run)
-    close(draft, task_run, message.state, error=text)
+    close(draft, task_run, permitted(draft.plan.tasks[task_run.task_id], message.state), error=text)
     return None
 
 
