@@ -325,7 +325,9 @@ def test_rejections_and_tombstones_change_no_document(log: EventLog, store: Memo
 
 
 @pytest.mark.parametrize("with_document", [True, False])
-def test_a_deleted_execution_leaves_but_its_log_lines_stay(log: EventLog, store: MemoryStore, with_document: bool) -> None:
+def test_a_deleted_execution_leaves_but_its_log_lines_stay(
+    log: EventLog, store: MemoryStore, with_document: bool
+) -> None:
     """The event of a deletion removes task runs and the execution; logs are kept or deleted by who asks for it."""
     # given
     e, other = new_id(), new_id()
