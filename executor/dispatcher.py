@@ -30,6 +30,9 @@ PATIENCE: Final = 2.0
 """Seconds that a group may be without workers before its fallback is taken: twice the heartbeat's period, so that
 an executor that has just started hears of everyone first."""
 
+LOOK_EVERY: Final = 1.0
+"""Seconds between two looks through all that waits for a group without workers: 100,000 task runs take about one."""
+
 _HISTORY: Final = {"errorLogs": "errorLogs", "tasksWithState": "tasks"}
 """Functions of expressions that read the execution's history, and the variable that they read."""
 
@@ -65,6 +68,7 @@ class Dispatcher:
         self._clock = clock
         self._limit = limit
         self._empty_since: dict[str, float] = {}
+        self._looked_through: dict[str, float] = {}
 
     def load(self, partition: Partition) -> None:
         self.queues.load(partition)
@@ -167,6 +171,7 @@ class Dispatcher:
                 unplaceable.extend(self._without_workers(group, owned))
                 continue
             self._empty_since.pop(group, None)
+            self._looked_through.pop(group, None)
             free = {name: self.free_slots(session, owned) for name, session in sessions.items()}
             free = {name: slots for name, slots in free.items() if slots > 0}
             while free and len(outputs) < limit:
@@ -192,8 +197,12 @@ class Dispatcher:
 
     def _without_workers(self, group: str, owned: dict[int, Partition]) -> Iterator[tuple[Partition, Unplaceable]]:
         since = self._empty_since.setdefault(group, self._clock())
-        if self._clock() - since < PATIENCE or not self.fleet.caught_up:
+        now = self._clock()
+        if now - since < PATIENCE or not self.fleet.caught_up:
             return
+        if now - self._looked_through.get(group, -LOOK_EVERY) < LOOK_EVERY:
+            return
+        self._looked_through[group] = now
         kept: list[Waiting] = []
         while (waiting := self.queues.pop(group, owned)) is not None:
             partition = owned[waiting.partition]

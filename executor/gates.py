@@ -155,7 +155,7 @@ def _release_slot(entries: Overlay, command: m.ReleaseSlot, result: GateAnswer) 
     entries.put(_holder_key(command, command.execution_id), None)
     entries.put(_queue_key(command, command.execution_id), None)
     held = _holders(entries, command)
-    for key, limit in list(entries.scan(f"g/{uid(command)}/q/")):
+    for key, limit in entries.scan(f"g/{uid(command)}/q/"):  # not all of a long queue: as far as slots are free
         if held >= limit:
             return
         execution_id = key.rsplit("/", 1)[1]

@@ -23,6 +23,7 @@ from executor.engine.draft import Environment
 from executor.engine.entries import header_key
 from executor.engine.entries import prefix as execution_prefix
 from executor.engine.events import CommandRejected
+from executor.fleet import Session
 from executor.partition import Partition
 from executor.timers import Timers
 from executor.triggers import FlowTriggers
@@ -126,6 +127,7 @@ class Processor:
         self._counted: dict[str, Millis] = {}
         self._uncounted: dict[str, int] = {}
         self._recounted: dict[str, int] = {}
+        self._gone: list[tuple[float, Session]] = []
         self._again: list[Inbound] = []  #: what a step that failed leaves to the next one
         self.metrics = Metrics(registry or CollectorRegistry())
         self.last_step = clock()
@@ -543,12 +545,14 @@ class Processor:
 
     def _look_after_workers(self, now: Millis, *, caught_up: bool) -> int:
         """Hear the heartbeats; take back what is lost, unless answers of workers may still wait to be read."""
-        _, gone = self._dispatcher.fleet.poll()
-        if not gone and self._clock() - self._checked_leases < self._lease_check:
+        # Its last results are in the log before a session's goodbye, but may not have been polled before it was heard.
+        clock = self._clock()
+        self._gone += [(clock + self._lease_check, session) for session in self._dispatcher.fleet.poll()[1]]
+        if not caught_up or clock - self._checked_leases < self._lease_check:
             return 0
-        self._checked_leases = self._clock()
-        if not caught_up:
-            return 0
+        self._checked_leases = clock
+        gone = [session for due, session in self._gone if due <= clock]
+        self._gone = [(due, session) for due, session in self._gone if due > clock]
         lost = self._dispatcher.lost(gone)
         for number, message in lost:
             partition = self._owned.get(number)

@@ -231,6 +231,7 @@ class ContinueKill(ExecutionCommand):
     """The engine's message to itself: close the next task runs of a large execution."""
 
     after: str
+    cascade: bool = True
 
 
 @message

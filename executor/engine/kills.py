@@ -56,7 +56,7 @@ def go_on(draft: Draft, command: ContinueKill) -> str | None:
     """The next step of a large execution's kill."""
     if not draft.killing:
         return f"the execution is {draft.execution.state.current}"
-    _sweep(draft, after=command.after, cascade=True, by_force=False)
+    _sweep(draft, after=command.after, cascade=command.cascade, by_force=False)
     return None
 
 
@@ -89,6 +89,7 @@ def _sweep(draft: Draft, *, after: str, cascade: bool, by_force: bool) -> None:
                     command_id=f"kill-{draft.next_id()}",
                     at=draft.now,
                     after=last,
+                    cascade=cascade,
                 )
             )
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from executor.fleet import Fleet
+from shared import messages as m
 from shared.ports import Inbound, JournalError, Topic
 from tests.executor_stand import LEASE, FakeWorker, Stand
 
@@ -144,6 +145,46 @@ def test_a_log_that_is_away_fails_no_execution(stand: Stand) -> None:
 
     assert [stand.state(first), stand.state(second)] == ["SUCCESS", "SUCCESS"]
     assert sum(record.event == "ExecutionCreated" for record in stand.history()) == 2
+
+
+def test_a_goodbye_waits_for_the_last_results(stand: Stand) -> None:
+    """A session's results come before its goodbye, and are counted also where the goodbye is heard first."""
+    stand.processor._lease_check = 0.5
+    stand.add(ONE)
+    worker = FakeWorker(stand, "w1")
+    execution_id = stand.create()
+    stand.step()
+    (command,) = worker.take()
+
+    worker.beat("TERMINATED")
+    stand.pass_time(1)
+    stand.step(1)
+    worker.end(command)
+    stand.pass_time(1)
+    stand.settle(FakeWorker(stand, "w2"))
+
+    (run,) = stand.runs(execution_id)
+    assert [attempt.state.current.value for attempt in run.attempts] == ["SUCCESS"]
+
+
+def test_a_large_kill_spares_subflows_to_its_last_step(stand: Stand) -> None:
+    """A kill without `cascade` kills no subflow, however many steps it takes."""
+    values = [f"v{number}" for number in range(600)]
+    stand.add(f"id: child\nnamespace: test.executor\ntasks:\n  - {LOG % ('a', 'm')}\n")
+    stand.add(
+        "id: f\nnamespace: test.executor\ntasks:\n  - id: each\n    type: io.kestra.plugin.core.flow.ForEach\n"
+        f"    concurrencyLimit: 0\n    values: {values}\n    tasks:\n"
+        "      - {id: sub, type: io.kestra.plugin.core.flow.Subflow, namespace: test.executor, flowId: child}\n"
+    )
+    execution_id = stand.create()
+    stand.settle()
+
+    stand.send(m.KillExecution(execution_id=execution_id, command_id="kill", at=stand.now, cascade=False))
+    stand.settle()
+
+    assert stand.state(execution_id) == "KILLED"
+    killed = {record.execution_id for record in stand.history() if record.event == "ExecutionKilled"}
+    assert killed == {execution_id}
 
 
 class LateTail:
