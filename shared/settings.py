@@ -125,7 +125,6 @@ class Settings(BaseSettings):
     encryption_key: str | None = Field(default=None, description="for SECRET inputs and encrypt(); 32 characters")
     secrets: dict[str, str] = Field(default_factory=dict, description="values of secret('NAME'): RUNYARD_SECRETS__NAME")
     globals: dict[str, Any] = Field(default_factory=dict, description="the `globals` variable of expressions")
-    plugin_defaults: list[dict[str, Any]] = Field(default_factory=list, description="pluginDefaults of every flow")
     log_format: str = Field(default="text", pattern="^(text|json)$")
     log_level: str = "INFO"
 

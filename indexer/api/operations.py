@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -33,9 +33,12 @@ async def health(request: Request) -> Response:
 
 @router.get("/metrics")
 def metrics(request: Request) -> Response:
-    """Prometheus text: the process's own registry, and this API's numbers."""
+    """Prometheus text: this API's numbers (and an executor's beside it), and those that the process has only once."""
     registry: CollectorRegistry = request.app.state.registry
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    text = generate_latest(registry)
+    if registry is not REGISTRY:
+        text += generate_latest(REGISTRY)  # projector, worker, process
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 class ApiCollector(Collector):
