@@ -467,6 +467,8 @@ class Processor:
                 self._outputs.extend(self._dispatcher.interrupt(task_run_id))
             case f.SetTimer(due, wake):
                 self._timers.set(partition, due, wake)
+                if wake.timer == "replay":
+                    partition.batch.put(_replay_key(execution_id), due)
             case f.Send(command):
                 key = gates.uid(command) if isinstance(command, m.FlowCommand) else command.execution_id
                 self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, key, command.to_bytes()))
@@ -530,6 +532,10 @@ class Processor:
         """An ended execution leaves the executor, in bounded steps; one that was restarted since stays."""
         execution: Execution | None = partition.batch.get(header_key(wake.execution_id))
         if execution is None or not execution.state.terminated or execution.seq != (wake.data or {}).get("seq"):
+            return
+        awaited: Millis = partition.batch.get(_replay_key(execution.id)) or 0
+        if execution.scope.open > 0 or awaited > now:  # tasks after the end still run, or its retry is still to come
+            self._expire_later(partition, execution, max(now, awaited))
             return
         keys: list[str] = []
         for key, _ in partition.batch.scan(execution_prefix(wake.execution_id)):
@@ -667,6 +673,11 @@ class Processor:
         metrics.leases.set(len(self._dispatcher.leases))
         metrics.partitions.set(len(self._owned))
         metrics.timers.set(len(self._timers))
+
+
+def _replay_key(execution_id: str) -> str:
+    """When a new execution is to repeat this one, which has to be there until then."""
+    return f"{execution_prefix(execution_id)}w"
 
 
 def _origin(record: Inbound) -> str:

@@ -26,6 +26,8 @@ from shared.model.task_run import Attempt, TaskRun
 
 ERROR_LINES: Final = 100
 """`errorLogs()` shows the last ones: enough to see what failed, small enough to carry in a command."""
+ERROR_CHARACTERS: Final = 64 * 1024
+"""Of their messages together: each failed attempt writes them anew, so that long ones must not add up."""
 
 
 def apply(state: Overlay, event: e.Event) -> None:
@@ -100,8 +102,11 @@ def _scope_changed(state: Overlay, event: e.ScopeChanged) -> None:
 
 def _errors_logged(state: Overlay, event: e.ErrorsLogged) -> None:
     key = error_logs_key(event.execution_id)
-    lines = [*(state.get(key) or ()), *(dict(line) for line in event.lines)]
-    state.put(key, lines[-ERROR_LINES:])
+    lines = [*(state.get(key) or ()), *(dict(line) for line in event.lines)][-ERROR_LINES:]
+    sizes = [len(str(line.get("message", ""))) for line in lines]
+    while sum(sizes) > ERROR_CHARACTERS and len(lines) > 1:
+        del lines[0], sizes[0]
+    state.put(key, lines)
     _put_header(state, replace(_header(state, event), seq=event.seq))
 
 

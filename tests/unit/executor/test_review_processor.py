@@ -187,6 +187,70 @@ def test_a_large_kill_spares_subflows_to_its_last_step(stand: Stand) -> None:
     assert killed == {execution_id}
 
 
+def test_a_retry_later_than_the_execution_stays_is_kept(stand: Stand) -> None:
+    """An ended execution that is to be repeated by a new one in two hours is there until then, and leaves after."""
+    stand.add(f"{ONE}retry: {{behavior: CREATE_NEW_EXECUTION, type: constant, interval: PT2H, maxAttempt: 2}}\n")
+    worker = FakeWorker(stand, "w1")
+    execution_id = stand.create()
+    stand.step()
+    worker.end(worker.take()[0], "FAILED")
+    stand.settle()
+    assert stand.state(execution_id) == "RETRIED"
+
+    stand.pass_time(3700)
+    stand.settle()
+    stand.pass_time(3700)
+    stand.settle(FakeWorker(stand, "w2"))
+
+    (again,) = {record.execution_id for record in stand.history()} - {execution_id}
+    assert stand.state(again) == "SUCCESS"
+    stand.pass_time(3700)
+    stand.settle()
+    assert stand.execution(execution_id) is None
+
+
+def test_an_execution_stays_while_tasks_after_its_end_run(stand: Stand) -> None:
+    """What runs behind the end may take longer than ended executions are kept; its end is still recorded."""
+    stand.add(f"{ONE}afterExecution:\n  - {LOG % ('after', 'm')}\n")
+    worker = FakeWorker(stand, "w1")
+    execution_id = stand.create()
+    stand.step()
+    worker.end(worker.take()[0])
+    stand.step()
+    (command,) = worker.take()
+    worker.begin(command)
+    stand.step()
+
+    for _ in range(2):
+        stand.pass_time(3601)
+        worker.beat()
+        stand.step()
+    worker.end(command)
+    stand.step()
+
+    assert stand.states(execution_id) == [("a", "SUCCESS"), ("after", "SUCCESS")]
+
+
+def test_error_lines_stay_small(stand: Stand) -> None:
+    """Long error lines of many attempts are not all kept: each failure writes them anew."""
+    tasks = "".join(f"  - {{id: a{n}, type: io.kestra.plugin.core.log.Log, message: m}}\n" for n in range(30))
+    stand.add(f"id: f\nnamespace: test.executor\ntasks:\n{tasks.replace('}', ', allowFailure: true}')}")
+    worker = FakeWorker(stand, "w1")
+    execution_id = stand.create()
+    for number in range(30):
+        stand.step()
+        (command,) = worker.take()
+        worker.held.clear()
+        lines = [{"level": "ERROR", "message": f"{number} " + "x" * 8000}]
+        worker._say(m.AttemptEnded, command, state="FAILED", started_at=stand.now, error_logs=lines)
+
+    stand.settle()
+
+    kept = stand.entry(execution_id, "g")
+    assert kept[-1]["message"].startswith("29 ")
+    assert sum(len(line["message"]) for line in kept) <= 64 * 1024
+
+
 class LateTail:
     """Heartbeats of which the newest are written, but not read yet, as after a broker's restart."""
 
