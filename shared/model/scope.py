@@ -59,10 +59,14 @@ class Scope:
                 open=self.open - 1,
                 tally={**self.tally, state.value: self.tally.get(state.value, 0) + 1},
             )
+        if phase is not self.phase:  # of a phase that is over: nothing counts its children any more
+            return replace(self, open=self.open - 1)
         return replace(self, open=self.open - 1, other={**self.other, state.value: self.other.get(state.value, 0) + 1})
 
     def reopened(self, phase: Phase, state: StateType) -> Scope:
         """The inverse of `closed`: a terminated child is worked on again (restart, retry)."""
+        if phase not in (Phase.TASKS, self.phase):
+            return replace(self, open=self.open + 1)
         tally = dict(self.tally if phase is Phase.TASKS else self.other)
         if tally.get(state.value, 0) <= 1:
             tally.pop(state.value, None)

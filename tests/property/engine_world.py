@@ -6,11 +6,14 @@ decision is checked against the invariants, and its events against a second stat
 
 from __future__ import annotations
 
+import os
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+import hypothesis
 
 from executor import gates, history
 from executor.engine import effects as f
@@ -37,7 +40,12 @@ from shared.model.state import StateType
 from shared.model.task_run import TaskRun
 from tests.engine_driver import START, MemoryEntries
 
-NAMESPACE: Final = "test.random"
+QUICK: Final = (
+    [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    if os.environ.get("RUNYARD_NO_SHRINKING")
+    else list(hypothesis.Phase)
+)
+"""`make mutants` wants to know only whether a bug is found, not its smallest example."""
 OPERATOR: Final = (
     m.KillExecution,
     m.PauseExecution,

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from shared import messages as m
-from tests.property.engine_world import COVERAGE, World
+from tests.property.engine_world import COVERAGE, QUICK, World
 from tests.property.flow_strategies import FLOWABLES, depths, flows, source
 
 DEPTHS: Final[Counter[str]] = Counter()
@@ -21,8 +21,8 @@ CHILD = {
     "tasks": [{"id": "ok1", "type": "io.kestra.plugin.core.log.Log", "message": "m"}],
 }
 
-at_random = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-"""As many examples as the profile says (default, fuzz, soak)."""
+at_random = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], phases=QUICK)
+"""As many examples as the profile says: 100, or 5,000 with `make fuzz`."""
 seeds = st.integers(0, 2**32 - 1)
 children = st.one_of(st.just(CHILD), flows("child", 2, subflows=False))
 
