@@ -31,6 +31,7 @@ from shared import messages as m
 from shared.model.execution import Execution
 from shared.model.identifier import derive_id
 from shared.model.moment import Millis
+from shared.model.state import StateType
 from shared.ports import (
     Aborted,
     Fenced,
@@ -284,6 +285,7 @@ class Processor:
             decision = fail_execution(partition.batch, message.execution_id, now, self._env, str(error))
             command_id = getattr(message, "command_id", None)
             self._carry_out(partition, message.execution_id, replace(decision, command_id=command_id), now)
+            self._tell_caller(partition, message, str(error), now)
         return {} if record is None else {(record.topic, record.partition): record.offset + 1}
 
     def _pass_over(
@@ -395,6 +397,7 @@ class Processor:
             logger.debug(
                 "%s of execution %s is rejected: %s", type(message).__name__, message.execution_id, decision.rejection
             )
+            self._tell_caller(partition, message, decision.rejection, now)
         self._carry_out(partition, message.execution_id, decision, now)
 
     def _fail(self, partition: Partition, message: Incoming, now: Millis, error: str) -> Decision:
@@ -420,6 +423,25 @@ class Processor:
             f"{where.tenant}/{where.namespace}/{where.flow_id}",
         }
         return bool(names & skips.flows) or where.namespace in skips.namespaces
+
+    def _tell_caller(self, partition: Partition, message: m.Message | Incoming, reason: str, now: Millis) -> None:
+        """A subflow that can't begin ends for the task run that waits for it, which else would wait for ever."""
+        if not isinstance(message, m.CreateExecution) or message.caller is None:
+            return
+        if partition.batch.get(header_key(message.execution_id)) is not None:
+            return  # it has begun: it was asked for twice, and tells of its end itself
+        end = m.EndSubflow(
+            execution_id=message.caller["execution_id"],
+            command_id=f"end-{message.execution_id}-refused",
+            at=now,
+            task_run_id=message.caller["task_run_id"],
+            attempt=message.caller["attempt"],
+            iteration=message.caller.get("iteration"),
+            child_id=message.execution_id,
+            state=StateType.FAILED.value,
+            error=reason,
+        )
+        self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, end.execution_id, end.to_bytes()))
 
     # -------------------------------------------------------------- what a decision brings
 

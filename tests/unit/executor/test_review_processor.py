@@ -251,6 +251,24 @@ def test_error_lines_stay_small(stand: Stand) -> None:
     assert sum(len(line["message"]) for line in kept) <= 64 * 1024
 
 
+def test_a_subflow_that_cannot_begin_ends_for_its_caller(stand: Stand) -> None:
+    """A subflow whose flow is gone by the time it is to be created fails the task run that waits for it."""
+    stand.add(f"id: child\nnamespace: test.executor\ntasks:\n  - {LOG % ('a', 'm')}\n")
+    stand.add(
+        "id: f\nnamespace: test.executor\ntasks:\n"
+        "  - {id: sub, type: io.kestra.plugin.core.flow.Subflow, namespace: test.executor, flowId: child}\n"
+    )
+    execution_id = stand.create()
+    stand.step(1)
+    assert stand.states(execution_id) == [("sub", "RUNNING")]
+
+    del stand.plans["child"]
+    stand.settle()
+
+    assert stand.states(execution_id) == [("sub", "FAILED")]
+    assert stand.state(execution_id) == "FAILED"
+
+
 class LateTail:
     """Heartbeats of which the newest are written, but not read yet, as after a broker's restart."""
 
