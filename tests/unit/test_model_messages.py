@@ -94,6 +94,7 @@ def test_an_entry_that_differs_in_every_field_survives() -> None:
         has_outputs=True,
         error="e",
         superseded=True,
+        created=4,
         seq=9,
     )
     execution = Execution(
