@@ -116,6 +116,21 @@ def test_open_transaction_is_not_seen_and_aborted_records_never_are(kafka_stream
     assert values(behind) == [b"after"]
 
 
+def test_a_tail_is_asked_where_it_stands_while_its_fetch_waits(kafka_settings: Callable[..., Settings]) -> None:
+    """A fetch that waits for records, for longer than a look-up may take, holds no look-up of the tail's end back."""
+    # given a tail of a topic without records, whose fetch waits after the end of each partition was reported
+    settings = kafka_settings(fetch_wait_max_ms=100_000, socket_timeout_ms=120_000)
+    topics.create(settings)
+    log = KafkaEventLog(settings)
+    tail = log.tail([OUT])
+    for _ in range(2 * settings.topics.partitions):
+        assert not tail.poll(10, 0.25)
+    # when it is asked, then it answers
+    assert tail.caught_up()
+    tail.close()
+    log.close()
+
+
 def _refused() -> object:
     from confluent_kafka import KafkaError
 
