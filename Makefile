@@ -41,13 +41,13 @@ format: venv ## format the code and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 bench: venv ## measure throughput and dispatch on real servers
-	$(BIN)/python -m tests.servers sh -c '$(BIN)/python benchmarks/throughput.py && $(BIN)/python benchmarks/dispatch.py'
+	$(BIN)/python -m tests.servers sh -c '$(BIN)/python -m benchmarks.throughput && $(BIN)/python -m benchmarks.dispatch'
 
-soak: venv ## hours of load with kills on real servers (benchmarks/soak.py says how many)
-	$(BIN)/python -m tests.servers $(BIN)/python benchmarks/soak.py
+soak: venv ## the engine on 10,000 random flows, with everything going wrong that may
+	$(PYTEST) tests/property/test_engine.py tests/property/test_engine_processor.py --hypothesis-profile=soak --timeout 0
 
 mutants: venv ## change the engine in small ways and see that a test notices each
-	$(BIN)/python benchmarks/mutants.py
+	$(BIN)/python -m benchmarks.mutants
 
 fuzz: venv ## the property tests with many more examples
 	$(PYTEST) tests/property --hypothesis-profile=fuzz

@@ -10,10 +10,10 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry
 
 from executor import gates, history
 from executor.dispatcher import Dispatcher, stop_lost
@@ -24,7 +24,9 @@ from executor.engine.entries import header_key
 from executor.engine.entries import prefix as execution_prefix
 from executor.engine.events import CommandRejected
 from executor.fleet import Session
+from executor.metrics import Metrics
 from executor.partition import Partition
+from executor.skips import Skips
 from executor.timers import Timers
 from executor.triggers import FlowTriggers
 from shared import messages as m
@@ -59,37 +61,6 @@ WAITING: Final = 0.02
 """Seconds of a poll while task runs wait for a slot, which a heartbeat may free."""
 
 
-@dataclass(frozen=True, slots=True)
-class Skips:
-    """What an operator wants to be passed over: poison executions, flows, namespaces."""
-
-    executions: frozenset[str] = frozenset()
-    flows: frozenset[str] = frozenset()
-    namespaces: frozenset[str] = frozenset()
-
-
-class Metrics:
-    """Counters of one executor, as Prometheus shows them."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Registered once for each process."""
-        self.messages = Counter("runyard_executor_messages", "Messages decided", ["type"], registry=registry)
-        self.rejected = Counter("runyard_executor_rejections", "Messages rejected", ["type"], registry=registry)
-        self.errors = Counter("runyard_executor_errors", "Messages that raised", ["type"], registry=registry)
-        self.commits = Counter("runyard_executor_commits", "Transactions", ["outcome"], registry=registry)
-        self.commit_seconds = Histogram("runyard_executor_commit_seconds", "Commit time", registry=registry)
-        self.batch = Histogram(
-            "runyard_executor_batch_messages", "Messages of a batch", buckets=(1, 10, 100, 500), registry=registry
-        )
-        self.lost = Counter("runyard_executor_leases_lost", "Leases that were over", registry=registry)
-        self.waiting = Gauge(
-            "runyard_executor_waiting_task_runs", "Task runs that wait for a worker", registry=registry
-        )
-        self.leases = Gauge("runyard_executor_leases", "Task runs that workers hold", registry=registry)
-        self.partitions = Gauge("runyard_executor_partitions", "Partitions owned", registry=registry)
-        self.timers = Gauge("runyard_executor_timers", "Timers waiting", registry=registry)
-
-
 class Processor:
     """One executor's loop. Also the owner of its partitions towards the journal."""
 
@@ -103,7 +74,7 @@ class Processor:
         batch: int = 500,
         keep_ended: Millis = 3_600_000,
         lease_check: float = 0.5,
-        skips: Skips = Skips(),
+        skips: Skips = Skips(),  # noqa: B008 -- frozen
         registry: CollectorRegistry | None = None,
         now: Callable[[], Millis] = lambda: time.time_ns() // 1_000_000,
         clock: Callable[[], float] = time.monotonic,
@@ -378,7 +349,7 @@ class Processor:
 
     def _decide(self, partition: Partition, message: Incoming, now: Millis) -> None:
         self._touched.add(partition.number)
-        if self._skipped(partition, message):
+        if self._skips.covers(partition.batch, message):
             return
         try:
             if message.execution_id in self._refused:
@@ -406,23 +377,6 @@ class Processor:
         except Exception:
             logger.exception("Execution %s could not even be failed", message.execution_id)
             return Decision((), (), type(partition.batch)(partition.batch), None, error)
-
-    def _skipped(self, partition: Partition, message: Incoming) -> bool:
-        skips = self._skips
-        if not (skips.executions or skips.flows or skips.namespaces):
-            return False
-        execution: Execution | None = partition.batch.get(header_key(message.execution_id))
-        if message.execution_id in skips.executions:
-            return True
-        where = execution if execution is not None else message if isinstance(message, m.CreateExecution) else None
-        if where is None:
-            return False
-        names = {
-            where.flow_id,
-            f"{where.namespace}.{where.flow_id}",
-            f"{where.tenant}/{where.namespace}/{where.flow_id}",
-        }
-        return bool(names & skips.flows) or where.namespace in skips.namespaces
 
     def _tell_caller(self, partition: Partition, message: m.Message | Incoming, reason: str, now: Millis) -> None:
         """A subflow that can't begin ends for the task run that waits for it, which else would wait for ever."""

@@ -17,7 +17,8 @@ from executor.dispatcher import Dispatcher
 from executor.engine.draft import Environment
 from executor.fleet import Fleet
 from executor.plans import Plans
-from executor.processor import Processor, Skips
+from executor.processor import Processor
+from executor.skips import Skips
 from executor.triggers import FlowTriggers
 from shared.expressions import Outside, OutsideError, Place, Renderer, RenderError
 from shared.flow_directory import FlowDirectory

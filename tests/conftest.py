@@ -19,6 +19,7 @@ from tests.servers import BOOTSTRAP_SERVERS, HOSTS, ElasticsearchServer, KafkaSe
 # No deadline: on a busy machine an example may take long, and no test asserts a time.
 hypothesis.settings.register_profile("default", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("fuzz", deadline=None, print_blob=True, max_examples=5_000)
+hypothesis.settings.register_profile("soak", deadline=None, print_blob=True, max_examples=10_000)
 hypothesis.settings.load_profile("default")
 
 
