@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -52,7 +53,7 @@ def store(settings: Settings) -> Iterator[ElasticsearchDocumentStore]:
 
 
 def history(executions: int, runs: int) -> list[Outbound]:
-    """Executions, each with task runs of three versions, with a log line each; every fourth one is deleted."""
+    """Executions, each with task runs of three versions, with a log line each, which stays; every fourth one is deleted."""
     records = []
     for number in range(executions):
         e = new_id()
@@ -71,6 +72,14 @@ def history(executions: int, runs: int) -> list[Outbound]:
     return records
 
 
+def found_when_visible(store: ElasticsearchDocumentStore, query: Query, expected: int) -> int:
+    """How many documents a search finds once it finds enough: searches lag behind writes by the refresh interval."""
+    until = time.monotonic() + 30
+    while (total := store.search(query, Page()).total) < expected and time.monotonic() < until:
+        time.sleep(0.1)
+    return total
+
+
 def test_the_index_agrees_with_the_log_and_every_planted_defect_is_named(
     settings: Settings, log: KafkaEventLog, store: ElasticsearchDocumentStore, elasticsearch: str, prefix: str
 ) -> None:
@@ -86,7 +95,7 @@ def test_the_index_agrees_with_the_log_and_every_planted_defect_is_named(
 
     # then
     assert list(verify_index(log, store, settle=0)) == []
-    assert store.search(Query("main", Kind.LOG, q='message:"line of"'), Page()).total == 16
+    assert found_when_visible(store, Query("main", Kind.LOG, q='message:"line of"'), 20) == 20
 
     # given defects: an event that is not projected, and damage done in Elasticsearch itself
     projector.close()
