@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -184,6 +185,10 @@ def log_line(execution_id: str, text: str, **more: Any) -> Outbound:
     return Outbound(Topic.LOGS, execution_id, line.to_bytes())
 
 
+PATIENCE = 90.0
+"""Seconds for a group to begin on topics that were made a moment ago: librdkafka may look for them again after 30."""
+
+
 def projector_of(log: EventLog, store: DocumentStore, **settings: object) -> Projector:
     """A projector that does not wait for company."""
     return Projector(log, store, Settings(indexer=IndexerSettings(**{"bulk_delay": 0.0, **settings})))
@@ -192,7 +197,8 @@ def projector_of(log: EventLog, store: DocumentStore, **settings: object) -> Pro
 def project(projector: Projector, records: int) -> None:
     """Step until so many records are done with."""
     done = 0
-    for _ in range(400):
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
         done += projector.step(0.05)
         if done >= records:
             return
