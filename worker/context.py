@@ -15,9 +15,9 @@ from shared.expressions.renderer import Renderer
 from shared.messages import Metric, RunTaskRun
 from shared.model.moment import Millis
 from shared.ports import Outbound, Topic
+from shared.secrecy import ENCRYPTED
 from worker.attempt import Attempt
 from worker.key_values import KvStore
-from worker.large_values import ENCRYPTED
 from worker.logger import Masks, TaskLogger
 from worker.outside import AttemptOutside
 from worker.properties import Rendering

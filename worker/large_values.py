@@ -17,10 +17,9 @@ import orjson
 from shared.expressions.encryption import decrypt
 from shared.model.reference import BLOB, is_reference, reference_to, uri_of
 from shared.ports import BlobStore
+from shared.secrecy import ENCRYPTED
 from worker.storage import checked
 
-ENCRYPTED: Final = "io.kestra.datatype:aes_encrypted"
-"""`type` of an encrypted text `{type, value}`, as Kestra writes it."""
 CACHED: Final = 64 * 1024 * 1024
 """Bytes of blobs that are kept parsed: siblings of a fan-out share one reference, and reading it for each of 100,000
 would cost more than the tasks."""

@@ -16,22 +16,20 @@ from starlette.exceptions import HTTPException
 from indexer.api.errors import ApiError, refused
 from indexer.api.reading import blocking
 from indexer.api.tenancy import Tenant
-from shared.expressions.encryption import encrypt
 from shared.expressions.errors import Refusal
 from shared.expressions.text_filters import slug
-from shared.flows.inputs import InvalidInputs, ResolvedInputs, Secret, resolve_inputs
+from shared.flows.inputs import InvalidInputs, ResolvedInputs, resolve_inputs
 from shared.messages import CreateExecution
 from shared.model.document import execution_document, execution_json
 from shared.model.execution import CORRELATION_ID, Execution, Trigger
 from shared.model.flow import Flow, Input
 from shared.model.moment import Millis
 from shared.model.state import State
+from shared.secrecy import NoKey, sealed
 
 SYSTEM: Final = "system."
 """Prefix of labels that only the server sets."""
 
-ENCRYPTED: Final = "io.kestra.datatype:aes_encrypted"
-"""`type` of an encrypted text `{type, value}`, as Kestra writes it."""
 
 FILES: Final = "files"
 """Name of the part of an uploaded file whose filename is the input's id (Kestra's older convention)."""
@@ -134,22 +132,18 @@ def valid_values(tenant: Tenant, found: ResolvedInputs) -> dict[str, Any] | None
     except InvalidInputs as error:
         details = [f"{name}: {message}" for name, message in error.errors]
         raise refused("Invalid entity: " + "\n".join(details), details) from error
-    sealed: dict[str, Any] = _sealed(tenant, values)
-    return sealed if found.entries else None
+    stored: dict[str, Any] = _sealed(tenant, values)
+    return stored if found.entries else None
 
 
-def _sealed(tenant: Tenant, value: Any) -> Any:
-    if isinstance(value, Secret):
-        key = tenant.services.settings.encryption_key
-        if key is None:
-            raise refused("A SECRET input needs an encryption key: set RUNYARD_ENCRYPTION_KEY")
-        try:
-            return {"type": ENCRYPTED, "value": encrypt(key, value.text)}
-        except Refusal as error:
-            raise refused(f"The setting encryption_key can't be used: {error}") from error
-    if isinstance(value, dict):
-        return {key: _sealed(tenant, item) for key, item in value.items()}
-    return value
+def _sealed(tenant: Tenant, values: Any) -> Any:
+    """Values with their secrets encrypted. Raises 422 where there is no key, or none that can be used."""
+    try:
+        return sealed(values, tenant.services.settings.encryption_key)
+    except NoKey as error:
+        raise refused("A SECRET input needs an encryption key: set RUNYARD_ENCRYPTION_KEY") from error
+    except Refusal as error:
+        raise refused(f"The setting encryption_key can't be used: {error}") from error
 
 
 def given_labels(flow: Flow, labels: Iterable[tuple[str, str]], execution_id: str) -> list[list[str]]:

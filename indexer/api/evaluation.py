@@ -10,7 +10,7 @@ import orjson
 from fastapi import APIRouter, Request, Response
 
 from indexer.api import reading
-from indexer.api.creation import ENCRYPTED, variables
+from indexer.api.creation import variables
 from indexer.api.errors import json_response, not_found
 from indexer.api.reading import Document, blocking
 from indexer.api.tenancy import OfTenant, Tenant
@@ -18,6 +18,7 @@ from shared.expressions.errors import RenderError
 from shared.expressions.outside import NoOutside, Place
 from shared.expressions.renderer import Renderer
 from shared.model.flow import Flow
+from shared.secrecy import ENCRYPTED
 
 router: Final = APIRouter(prefix="/executions", tags=["Executions"])
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from shared.model.document import JSON_OPTIONS
+from shared.model.document import JSON_OPTIONS, plain
 
 
 class EncodedDocument(Mapping[str, Any]):
@@ -48,9 +48,4 @@ def encode(document: Mapping[str, object]) -> bytes:
     """A document as one line of JSON."""
     if isinstance(document, EncodedDocument):
         return document.raw
-    return orjson.dumps(document, option=JSON_OPTIONS, default=_plain)
-
-
-def _plain(value: object) -> object:
-    """What orjson does not know: a mapping of another kind as a dict, anything else as text."""
-    return dict(value) if isinstance(value, Mapping) else str(value)
+    return orjson.dumps(document, option=JSON_OPTIONS, default=plain)

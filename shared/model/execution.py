@@ -65,8 +65,6 @@ class Execution:
     paused_runs: int = 0  #: task runs that are PAUSED now
     retrying_runs: int = 0  #: task runs that are RETRYING now
     seq: int = 0  #: sequence number of the last event
-    document_seq: int = 0  #: sequence number of the last event whose document was the execution's
-    document_at: Millis = 0
 
     def to_data(self) -> dict[str, Any]:
         """Only what differs from the default."""
