@@ -33,6 +33,9 @@ MAX_DEPTH: Final = 100
 """Lists and mappings within each other. Tasks take two levels each: 48 flowables deep. What is deeper would meet limits
 later and less clearly: Python's stack, and 254 levels of JSON in messages."""
 
+_TOO_DEEP: Final = "nesting depth"
+"""In libyaml's message (from PyYAML 6.0.4 on) about a text of 1,000 levels, which its scanner meets before we do."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
@@ -179,6 +182,15 @@ class _Composer:
 
     def documents(self) -> list[Node]:
         """Every document of the text. Ends early, with a problem, where there is too much."""
+        try:
+            return self._composed()
+        except yaml.MarkedYAMLError as error:
+            if _TOO_DEEP not in str(error.problem):
+                raise
+            self._refuse(_mark(error.problem_mark), f"{MAX_DEPTH} levels")
+            return []
+
+    def _composed(self) -> list[Node]:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 self._anchors.clear()
@@ -192,9 +204,12 @@ class _Composer:
                 self._end()
             if self._deepest > MAX_DEPTH or self._count > MAX_NODES:
                 limit = f"{MAX_DEPTH} levels" if self._deepest > MAX_DEPTH else f"{MAX_NODES} nodes, aliases counted"
-                self._report.add(_mark(event.start_mark), self._path(), f"a flow must not have more than {limit}")
+                self._refuse(_mark(event.start_mark), limit)
                 return []
         return self._documents
+
+    def _refuse(self, mark: Mark, limit: str) -> None:
+        self._report.add(mark, self._path(), f"a flow must not have more than {limit}")
 
     def _path(self) -> str:
         return self._stack[-1].next_path() if self._stack else ""
