@@ -1,4 +1,4 @@
-"""Fleet: the worker sessions that are alive, as their heartbeats tell."""
+"""Fleet: the worker sessions that are alive, and how far the indexers are, as their heartbeats tell."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from shared.messages import Heartbeat, UnknownMessage, decode
+from shared.model.moment import Millis
 from shared.model.task_run import Work
 from shared.ports import JournalError, Tail
 
@@ -38,6 +39,7 @@ class Fleet:
         self._clock = clock
         self.sessions: dict[str, Session] = {}
         self.named: dict[Work, float] = {}
+        self.projected: dict[int, Millis] = {}  #: by partition, up to when the search store has its history
         self.caught_up = False
         self._cleared = clock()
 
@@ -48,6 +50,9 @@ class Fleet:
         while records := self._tail.poll(1000, 0):
             for record in records:
                 beat = self._read(record.value)
+                if beat is not None and beat.service == "indexer":
+                    for partition, moment in beat.projected:
+                        self.projected[partition] = max(self.projected.get(partition, 0), moment)
                 if beat is None or beat.service != "worker":
                     continue
                 if beat.state == "TERMINATED":

@@ -6,11 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from executor.engine.draft import Recorded
-from executor.engine.entries import Entries, flow_outputs_key, inputs_key, outputs_key
-from executor.engine.events import CommandRejected, ExecutionDeleted
+from executor.engine.entries import Entries, batch_key, flow_outputs_key, inputs_key, outputs_key, prefix, values_key
+from executor.engine.events import (
+    BatchesRecorded,
+    CommandRejected,
+    CommandRepeated,
+    Event,
+    ExecutionDeleted,
+    TaskRunImported,
+    ValuesRecorded,
+)
 from executor.engine.plan import Plan
 from shared.messages import EventRecord
-from shared.model.document import Kind, execution_document, task_run_document
+from shared.model.document import Kind, entry_document, execution_document, task_run_document
 from shared.model.execution import Execution
 from shared.model.task_run import TaskRun
 from shared.ports import Outbound, Topic
@@ -25,10 +33,11 @@ def records(
     """
     for item in recorded:
         event, subject = item.event, item.subject
-        if isinstance(event, CommandRejected):
+        if isinstance(event, CommandRejected | CommandRepeated):
             if command_id is not None:
-                yield _rejection(event, item, command_id, partition)
+                yield _answer(event, item, command_id, partition)
             continue
+        yield from _entries(event, item.execution, partition)
         if isinstance(subject, TaskRun):
             assert item.execution is not None
             task = plan.tasks.get(subject.task_id) if plan is not None else None
@@ -60,13 +69,41 @@ def records(
         yield Outbound(Topic.EXECUTION_EVENTS, name, record.to_bytes(), partition)
 
 
+def _entries(event: Event, execution: Execution | None, partition: int) -> Iterator[Outbound]:
+    """The entries that an execution's return needs and no other document shows."""
+    if execution is None:
+        return
+    at = len(prefix(execution.id))
+    for key, value in _kept(event):
+        document = entry_document(execution, key[at:], value, event.at, event.seq)
+        record = EventRecord(
+            event=event.name,
+            execution_id=execution.id,
+            seq=event.seq,
+            at=event.at,
+            kind=Kind.ENTRY,
+            id=document["id"],
+            document=document,
+        )
+        yield Outbound(Topic.EXECUTION_EVENTS, document["id"], record.to_bytes(), partition)
+
+
+def _kept(event: Event) -> Iterator[tuple[str, Any]]:
+    if isinstance(event, ValuesRecorded | TaskRunImported):
+        for number, chunk in enumerate(event.chunks):
+            yield values_key(event.execution_id, event.task_run_id, number), list(chunk)
+    elif isinstance(event, BatchesRecorded):
+        for number, batch in event.batches:
+            yield batch_key(event.execution_id, event.owner, number), dict(batch)
+
+
 def _removals(event: ExecutionDeleted, command_id: str | None, partition: int) -> Iterator[Outbound]:
-    """The deletion under the execution's key, and a tombstone for each task run's: compaction forgets them."""
+    """The deletion under the execution's key, and a tombstone for each other document's: compaction forgets them."""
     record = EventRecord(
         event=event.name, execution_id=event.execution_id, seq=event.seq, at=event.at, command_id=command_id
     )
     yield Outbound(Topic.EXECUTION_EVENTS, event.execution_id, record.to_bytes(), partition)
-    for name in event.task_runs:
+    for name in (*event.task_runs, *event.entries):
         yield Outbound(Topic.EXECUTION_EVENTS, name, None, partition)
 
 
@@ -91,13 +128,14 @@ def refreshed(execution: Execution, entries: Entries, at: int, partition: int) -
     return Outbound(Topic.EXECUTION_EVENTS, execution.id, record.to_bytes(), partition)
 
 
-def _rejection(event: CommandRejected, item: Recorded, command_id: str, partition: int) -> Outbound:
+def _answer(event: CommandRejected | CommandRepeated, item: Recorded, command_id: str, partition: int) -> Outbound:
+    """What became of a command that changed nothing."""
     record = EventRecord(
         event=event.name,
         execution_id=event.execution_id,
         seq=item.execution.seq if item.execution is not None else 0,
         at=event.at,
         command_id=command_id,
-        reason=event.reason,
+        reason=event.reason if isinstance(event, CommandRejected) else None,
     )
     return Outbound(Topic.EXECUTION_EVENTS, f"rejected/{event.execution_id}", record.to_bytes(), partition)

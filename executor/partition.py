@@ -54,12 +54,10 @@ class Decoded:
                 group = self._groups.get(name)
                 if group is not None:
                     group.pop(key, None)
+                    if not group:
+                        del self._groups[name]
             else:
                 self._groups.setdefault(name, {})[key] = value
-
-    def forget(self, execution_id: str) -> None:
-        """Drop what was decoded of an execution; it is read again when it is needed."""
-        self._groups.pop(execution_id, None)
 
 
 class Partition:

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from prometheus_client import CollectorRegistry
@@ -22,7 +23,7 @@ from executor.engine.decide import AttemptLost, Decision, Incoming, decide, fail
 from executor.engine.draft import Environment
 from executor.engine.entries import header_key
 from executor.engine.entries import prefix as execution_prefix
-from executor.engine.events import CommandRejected
+from executor.engine.events import CommandRejected, CommandRepeated
 from executor.fleet import Session
 from executor.metrics import Metrics
 from executor.partition import Partition
@@ -55,6 +56,8 @@ EXPIRE_STEP: Final = 2000
 """Entries that one step removes of an execution that leaves."""
 KEPT_BYTES: Final = 100_000
 """Bytes of a message at most that its dead letter repeats when its execution fails in the same step."""
+LEAVE_AGAIN: Final = 60_000
+"""Milliseconds until an ended execution that is not in the search store yet is looked at again."""
 IDLE: Final = 0.5
 """Seconds of the longest poll: an idle executor looks at leases this often."""
 WAITING: Final = 0.02
@@ -379,11 +382,13 @@ class Processor:
             return Decision((), (), type(partition.batch)(partition.batch), None, error)
 
     def _tell_caller(self, partition: Partition, message: m.Message | Incoming, reason: str, now: Millis) -> None:
-        """A subflow that can't begin ends for the task run that waits for it, which else would wait for ever."""
-        if not isinstance(message, m.CreateExecution) or message.caller is None:
+        """A subflow that can't begin (again) ends for the task run that waits for it, which else waits for ever."""
+        if not isinstance(message, m.CreateExecution | m.RestartExecution) or message.caller is None:
             return
         if partition.batch.get(header_key(message.execution_id)) is not None:
             return  # it has begun: it was asked for twice, and tells of its end itself
+        if isinstance(message, m.RestartExecution):
+            reason = f"{reason}; restart {message.execution_id} by itself first"
         end = m.EndSubflow(
             execution_id=message.caller["execution_id"],
             command_id=f"end-{message.execution_id}-refused",
@@ -417,11 +422,16 @@ class Processor:
             return
         if len(self._outputs) > before:
             self._uncounted[execution_id] = partition.number
-        moved = any(item.event.changes_execution for item in decision.events)
-        if moved:
+        shown = max((item.event.seq for item in decision.events if item.event.changes_execution), default=0)
+        changed = any(not isinstance(item.event, CommandRejected | CommandRepeated) for item in decision.events)
+        if execution.state.terminated and changed and shown < execution.seq:
+            # What ended may leave: its document always shows all of it.
+            self._outputs.append(history.refreshed(execution, partition.batch, now, partition.number))
+            shown = execution.seq
+        if shown:
             self._counted[execution_id] = now
             self._uncounted.pop(execution_id, None)
-        if execution.state.terminated and any(not isinstance(item.event, CommandRejected) for item in decision.events):
+        if execution.state.terminated and changed:
             self._counted.pop(execution_id, None)
             self._expire_later(partition, execution, now)  # also after what runs behind the end: only the last counts
 
@@ -507,23 +517,30 @@ class Processor:
     def _expire(self, partition: Partition, wake: m.WakeTimer, now: Millis) -> None:
         """An ended execution leaves the executor, in bounded steps; one that was restarted since stays."""
         execution: Execution | None = partition.batch.get(header_key(wake.execution_id))
-        if execution is None or not execution.state.terminated or execution.seq != (wake.data or {}).get("seq"):
+        known = wake.data or {}
+        if known.get("leaving"):
+            if execution is None:  # else it came back meanwhile, with all its entries
+                self._leave(partition, wake, now)
+            return
+        if execution is None or not execution.state.terminated or execution.seq != known.get("seq"):
             return
         awaited: Millis = partition.batch.get(_replay_key(execution.id)) or 0
         if execution.scope.open > 0 or awaited > now:  # tasks after the end still run, or its retry is still to come
             self._expire_later(partition, execution, max(now, awaited))
-            return
-        keys: list[str] = []
-        for key, _ in partition.batch.scan(execution_prefix(wake.execution_id)):
-            if key != header_key(wake.execution_id):
-                keys.append(key)
-            if len(keys) >= EXPIRE_STEP:
-                self._timers.set(partition, now, wake)
-                break
+        elif self._dispatcher.fleet.projected.get(partition.number, 0) < wake.at - self._keep_ended:
+            # It could not come back: the search store has not all of it yet. Its last event is older than the timer.
+            self._timers.set(partition, now + min(self._keep_ended, LEAVE_AGAIN), wake)
         else:
-            keys.append(header_key(wake.execution_id))
+            partition.batch.put(header_key(execution.id), None)
+            self._leave(partition, wake, now)
+
+    def _leave(self, partition: Partition, wake: m.WakeTimer, now: Millis) -> None:
+        """Drop the entries of an execution whose header is gone: no command finds half of one."""
+        keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), EXPIRE_STEP)]
         for key in keys:
             partition.batch.put(key, None)
+        if len(keys) == EXPIRE_STEP:
+            self._timers.set(partition, now, replace(wake, data={"leaving": True}))
 
     def _look_after_workers(self, now: Millis, *, caught_up: bool) -> int:
         """Hear the heartbeats; take back what is lost, unless answers of workers may still wait to be read."""

@@ -39,10 +39,10 @@ _OVERHEAD: Final = 200
 """Bytes of a document's action line in a bulk."""
 
 _LOOKED_UP: Final = 50
-"""Deleted executions whose task runs are looked up at once: as many as a search store asks in their shards only."""
+"""Deleted executions whose documents are looked up at once: as many as a search store asks in their shards only."""
 
 _REMOVED: Final = 1_000
-"""Task runs of one answer of that look-up."""
+"""Documents of one answer of that look-up."""
 
 _log = logging.getLogger(__name__)
 
@@ -162,7 +162,8 @@ class Delivery:
         for tenant, removals in by_tenant.items():
             ids = list(removals)
             for start in range(0, len(ids), _LOOKED_UP):
-                items += self._task_runs(tenant, ids[start : start + _LOOKED_UP], removals)
+                for kind in (Kind.TASK_RUN, Kind.ENTRY):
+                    items += self._stored(tenant, kind, ids[start : start + _LOOKED_UP], removals)
         executions = [
             Item(Versioned(Kind.EXECUTION, removal.execution_id, removal.version, None, removal.execution_id), origin)
             for removal, origin in self._removals
@@ -175,13 +176,13 @@ class Delivery:
         known = self._store.get(Kind.EXECUTION, execution_id, execution_id)
         return None if known is None or known.document is None else str(known.document["tenantId"])
 
-    def _task_runs(
-        self, tenant: str, execution_ids: list[str], removals: Mapping[str, tuple[Removal, Inbound]]
+    def _stored(
+        self, tenant: str, kind: Kind, execution_ids: list[str], removals: Mapping[str, tuple[Removal, Inbound]]
     ) -> Iterator[Item]:
-        """Deletions of the executions' stored task runs that are not newer than their removal."""
+        """Deletions of the executions' stored documents of a kind that are not newer than their removal."""
         for execution_id in execution_ids:
-            self._store.refresh(Kind.TASK_RUN, execution_id)
-        query = Query(tenant, Kind.TASK_RUN, execution_ids=tuple(execution_ids), include_superseded=True)
+            self._store.refresh(kind, execution_id)
+        query = Query(tenant, kind, execution_ids=tuple(execution_ids), include_superseded=True)
         cursor = None
         while True:
             found = self._store.search(query, Page(1, _REMOVED, (), cursor))
@@ -189,7 +190,7 @@ class Delivery:
                 removal, origin = removals[str(document["executionId"])]
                 if int(str(document["seq"])) <= removal.version:
                     name = str(document["id"])
-                    deletion = Versioned(Kind.TASK_RUN, name, removal.version, None, removal.execution_id)
+                    deletion = Versioned(kind, name, removal.version, None, removal.execution_id)
                     yield Item(deletion, origin)
             cursor = found.cursor
             if cursor is None:

@@ -6,7 +6,7 @@ import base64
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import Counter, Gauge
@@ -15,6 +15,7 @@ from indexer.delivery import Delivery, Item
 from indexer.projection import PROJECTED, Removal, project
 from shared.messages import DeadLetter, UnknownMessage
 from shared.model.document import Kind
+from shared.model.moment import Millis
 from shared.ports import DocumentStore, EventLog, Inbound, JournalError, Outbound, RecordTooLarge, Subscription, Topic
 from shared.settings import Settings
 
@@ -31,6 +32,9 @@ FETCH: Final = 500
 
 MEASURE: Final = 5.0
 """Seconds between two measurements of the lag, each a request to the brokers."""
+
+OPEN: Final = 10_000
+"""Milliseconds for which a record may still be on its way into a partition: as long as a transaction may be open."""
 
 ALIVE: Final = 5.0
 """Seconds between two signs of life while a retry keeps the projector from polling; a group expects one in 300 s."""
@@ -49,6 +53,7 @@ class Batch:
         self.removals: list[tuple[Removal, Inbound]] = []
         self.dead: list[tuple[Inbound, str]] = []
         self.positions: dict[tuple[Topic, int], int] = {}
+        self.moments: dict[int, Millis] = {}  #: of the last record of each partition of execution-events
         self.records = 0
         self.size = 0
         self.since = 0.0  #: when its first record came
@@ -56,6 +61,8 @@ class Batch:
     def add(self, record: Inbound) -> None:
         """Take a record in; one that can't be read becomes a dead letter."""
         self.positions[record.topic, record.partition] = record.offset + 1
+        if record.topic is Topic.EXECUTION_EVENTS:
+            self.moments[record.partition] = record.at
         self.records += 1
         try:
             found = project(record)
@@ -103,6 +110,7 @@ class Projector:
         self._log, self._store, self._group, self._clock = log, store, group, clock
         self._settings = settings.indexer
         self._service = f"indexer/{group}"
+        self._projected: dict[int, Millis] = {}
         self._subscription: Subscription | None = None
         self._begin()
 
@@ -116,6 +124,11 @@ class Projector:
         self._kept: list[Inbound] = []
 
     # ------------------------------------------------------------------ running
+
+    @property
+    def projected(self) -> Mapping[int, Millis]:
+        """Up to which moment everything of a partition of execution-events is in the store. For any thread."""
+        return dict(self._projected)
 
     @property
     def problem(self) -> str | None:
@@ -192,7 +205,15 @@ class Projector:
         if now >= self._measured + MEASURE:
             assert self._subscription is not None
             self._measured = now
-            LAG.set(self._subscription.lag())
+            behind = self._subscription.lag()
+            LAG.set(sum(behind.values()))
+            moment = time.time_ns() // 1_000_000
+            for (topic, partition), records in behind.items():
+                if topic is Topic.EXECUTION_EVENTS and records == 0:
+                    self._reached(partition, moment)
+
+    def _reached(self, partition: int, moment: Millis) -> None:
+        self._projected[partition] = max(self._projected.get(partition, 0), moment - OPEN)
 
     # ------------------------------------------------------------------ delivering
 
@@ -227,6 +248,8 @@ class Projector:
         self._bury(batch.dead)
         assert self._subscription is not None
         self._subscription.commit(batch.positions)
+        for partition, moment in batch.moments.items():
+            self._reached(partition, moment)
         self._batch = Batch()
         self._delivering = False
         return batch.records

@@ -24,6 +24,9 @@ from shared.ports import EventLog, Inbound, JournalError, Tail, Topic
 REJECTED: Final = "CommandRejected"
 """Name of the event that refuses a command."""
 
+REPEATED: Final = "CommandRepeated"
+"""Name of the event that says of a command that it was carried out before."""
+
 CACHE_BYTES: Final = 256 * 1024 * 1024
 """Bound of the documents kept (as JSON text): beside 20,000 small executions there is room for some large ones."""
 
@@ -199,6 +202,14 @@ class Recent:
             if pending is not None and event.command_id is not None:
                 self._drop(event.command_id)
                 deliveries.append((pending.deliver, Rejected(event.reason or "the command was refused")))
+            return
+        if event.event == REPEATED:
+            if pending is not None and event.command_id is not None:
+                self._drop(event.command_id)
+                target = pending.target or event.execution_id
+                entry = self._entries.get(target)
+                shown = None if entry is None else _snapshot(target, entry)
+                deliveries.append((pending.deliver, Accepted(event.seq, shown)))
             return
         if event.kind == Kind.EXECUTION and event.document is not None:
             self._leave(event.execution_id, event.document["state"]["current"], deliveries)

@@ -20,7 +20,7 @@ from shared.messages import EventRecord, UnknownMessage, decode
 from shared.model.document import JSON_OPTIONS, Kind
 from shared.ports import DocumentStore, EventLog, Tail, Topic, Versioned
 
-VERIFIED: Final = (Kind.TASK_RUN, Kind.EXECUTION)
+VERIFIED: Final = (Kind.TASK_RUN, Kind.EXECUTION, Kind.ENTRY)
 """What the log keeps in full. Log lines and metrics leave it after days."""
 
 SETTLE: Final = 10.0

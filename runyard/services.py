@@ -18,6 +18,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from executor.service import Executor
 from indexer.api.app import create_app
 from indexer.api.outside import ServerOutside
+from indexer.heartbeat import IndexerHeartbeat
 from indexer.projector import Projector
 from indexer.recent import Recent
 from runyard.backends import Backends
@@ -116,12 +117,14 @@ class Api:
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._project, name="projector", daemon=True)
+        self._heartbeat = IndexerHeartbeat(self.log, lambda: self.projector.projected, lambda: self.projector.problem)
 
     def start(self) -> None:
         """Read the log and project it, on threads."""
         self.flows.catch_up(60.0)
         self.recent.start()
         self._thread.start()
+        self._heartbeat.start()
 
     def _project(self) -> None:
         try:
@@ -133,6 +136,7 @@ class Api:
     def close(self) -> None:
         self._stop.set()
         self._thread.join(30)
+        self._heartbeat.close()
         self.recent.close()
         self.flows.close()
         self.log.close()

@@ -16,6 +16,12 @@ from shared.model.document import JSON_OPTIONS, Kind, plain
 from shared.model.moment import Millis
 from shared.model.task_run import Work
 
+NOT_HERE: Final = "the execution is not known"
+"""Why an executor rejects a command about an execution that never was, or has ended and left (`RecallExecution`)."""
+
+HERE: Final = "the execution is in the executor"
+"""Why `RecallExecution` is rejected that came too late or twice: what is here is newer than any snapshot."""
+
 VERSION: Final = 1
 """Version of every message. Readers accept this one and the one before."""
 
@@ -150,7 +156,7 @@ class RestartExecution(ExecutionCommand):
 
     revision: int | None = None
     new_execution_id: str | None = None
-    snapshot: dict[str, Any] | None = None
+    caller: dict[str, Any] | None = None  #: ParentTaskRun, of a ForEachItem that repeats a batch
 
 
 @message
@@ -163,7 +169,6 @@ class ReplayExecution(ExecutionCommand):
     revision: int | None = None
     inputs: dict[str, Any] | None = None
     labels: list[list[str]] | None = None
-    snapshot: dict[str, Any] | None = None
 
 
 @message
@@ -173,7 +178,6 @@ class ChangeTaskRunState(ExecutionCommand):
 
     task_run_id: str
     state: str
-    snapshot: dict[str, Any] | None = None
 
 
 @message
@@ -182,7 +186,6 @@ class ChangeExecutionState(ExecutionCommand):
     """Set an execution's terminal state by hand."""
 
     state: str
-    snapshot: dict[str, Any] | None = None
 
 
 @message
@@ -206,15 +209,27 @@ class SetLabels(ExecutionCommand):
 
     labels: list[list[str]]
     replace: bool = False
-    snapshot: dict[str, Any] | None = None
 
 
 @message
 @dataclass(frozen=True, slots=True)
 class DeleteExecution(ExecutionCommand):
-    """Take an execution away."""
+    """Take an execution away. `documents`: of one that is not in the executor, all that it has in the search store."""
 
-    snapshot: dict[str, Any] | None = None
+    documents: dict[str, Any] | None = None  #: `seq`: the highest version, `task_runs` and `entries`: their ids
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class RecallExecution(ExecutionCommand):
+    """Bring an ended execution back that has left the executor: what the search store has of it, complete.
+
+    `snapshot`: `execution`, `task_runs` and `entries` are documents, `errors` the last ERROR lines; or, where it is
+    large, a reference to a file with these.
+    """
+
+    tenant: str
+    snapshot: dict[str, Any]
 
 
 @message
@@ -460,6 +475,7 @@ class Heartbeat(Message):
     position: int = 0  #: next inbox offset that the session will read
     held: list[list[Any]] = field(default_factory=list)  #: [execution id, task run id, attempt, dispatch]
     sent: int = 0  #: number of commands taken by the session so far
+    projected: list[list[int]] = field(default_factory=list)  #: of an indexer: [partition, moment up to which it is in]
     host: str = ""
     version: str = ""
 

@@ -173,8 +173,8 @@ class Subscription(Protocol):
         """Remember the next offsets to read. A partition that is no longer owned is passed over."""
         ...
 
-    def lag(self) -> int:
-        """Records behind the end, over the owned partitions."""
+    def lag(self) -> Mapping[tuple[Topic, int], int]:
+        """Records between what is committed and the end, of each owned partition."""
         ...
 
     def close(self) -> None: ...

@@ -187,9 +187,14 @@ class Stand:
                 return
         raise AssertionError("it does not settle")
 
-    def pass_time(self, seconds: float) -> None:
+    def pass_time(self, seconds: float, *, indexed: bool = True) -> None:
+        """Let time pass; with `indexed`, an indexer says that the search store has everything until now."""
         self.now += int(seconds * 1000)
         self.clock += seconds
+        if indexed:
+            projected = [[number, self.now] for number in range(self.journal.partitions)]
+            beat = m.Heartbeat(session="indexer", service="indexer", at=self.now, projected=projected)
+            self.log.publish([Outbound(Topic.HEARTBEATS, "indexer", beat.to_bytes())])
 
     # -------------------------------------------------------------- reading
 
@@ -215,7 +220,7 @@ class Stand:
     def history(self) -> list[m.EventRecord]:
         """Every event so far, of all executions."""
         self._read()
-        decoded = [m.decode(r.value or b"") for r in self.records if r.topic is Topic.EXECUTION_EVENTS]
+        decoded = [m.decode(r.value) for r in self.records if r.topic is Topic.EXECUTION_EVENTS and r.value is not None]
         return [record for record in decoded if isinstance(record, m.EventRecord)]
 
     def dead_letters(self) -> list[m.DeadLetter]:

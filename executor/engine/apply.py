@@ -10,6 +10,7 @@ from executor.engine import events as e
 from executor.engine.entries import (
     Overlay,
     batch_key,
+    commands_key,
     error_logs_key,
     flow_outputs_key,
     header_key,
@@ -24,6 +25,9 @@ from shared.model.scope import Scope
 from shared.model.state import State, StateType
 from shared.model.task_run import Attempt, TaskRun
 
+COMMANDS: Final = 50
+"""Answers to operators' commands that are remembered: a command comes again within seconds, when its sender had no
+answer, and nobody sends more to one execution in that time."""
 ERROR_LINES: Final = 100
 """`errorLogs()` shows the last ones: enough to see what failed, small enough to carry in a command."""
 ERROR_CHARACTERS: Final = 64 * 1024
@@ -59,6 +63,12 @@ def _created(state: Overlay, event: e.ExecutionCreated) -> None:
     state.put(header_key(event.execution_id), replace(event.execution, seq=event.seq))
     if event.inputs is not None:
         state.put(inputs_key(event.execution_id), dict(event.inputs))
+
+
+def _recalled(state: Overlay, event: e.ExecutionRecalled) -> None:
+    state.put(header_key(event.execution_id), replace(event.execution, seq=event.seq))
+    for key, value in event.entries.items():
+        state.put(key, value)
 
 
 def _moved(state: Overlay, event: e.ExecutionMoved) -> None:
@@ -292,12 +302,20 @@ def _task_run_superseded(state: Overlay, event: e.TaskRunSuperseded) -> None:
     _put_header(state, replace(execution, superseded=execution.superseded + 1, seq=event.seq))
 
 
-def _rejected(state: Overlay, event: e.CommandRejected) -> None:
-    del state, event  # a rejection changes nothing, not even the sequence: an unknown execution can reject, too
+def _answered(state: Overlay, event: e.CommandAnswered) -> None:
+    key = commands_key(event.execution_id)
+    known = [pair for pair in state.get(key) or () if pair[0] != event.command_id]
+    state.put(key, [*known, [event.command_id, event.reason]][-COMMANDS:])
+    _put_header(state, replace(_header(state, event), seq=event.seq))
+
+
+def _nothing(state: Overlay, event: e.CommandRejected | e.CommandRepeated) -> None:
+    del state, event  # not even the sequence changes: an unknown execution can reject, too
 
 
 _APPLIERS: Final[dict[type[e.Event], Callable[[Overlay, Any], None]]] = {
     e.ExecutionCreated: _created,
+    e.ExecutionRecalled: _recalled,
     e.ExecutionMoved: _moved,
     e.ExecutionUpdated: _updated,
     e.LabelsChanged: _labels_changed,
@@ -314,5 +332,7 @@ _APPLIERS: Final[dict[type[e.Event], Callable[[Overlay, Any], None]]] = {
     e.TaskRunImported: _task_run_imported,
     e.TaskRunRelabelled: _task_run_relabelled,
     e.TaskRunSuperseded: _task_run_superseded,
-    e.CommandRejected: _rejected,
+    e.CommandAnswered: _answered,
+    e.CommandRepeated: _nothing,
+    e.CommandRejected: _nothing,
 }

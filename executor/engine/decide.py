@@ -15,6 +15,7 @@ from executor.engine import (
     pauses,
     progress,
     queueing,
+    recalls,
     replays,
     restarts,
     sla,
@@ -23,8 +24,8 @@ from executor.engine import (
 from executor.engine.draft import Advance, Draft, Environment, Recorded
 from executor.engine.effects import Effect
 from executor.engine.ends import announce_end, close, permitted
-from executor.engine.entries import Entries, Overlay
-from executor.engine.events import CommandRejected, ExecutionMoved
+from executor.engine.entries import Entries, Overlay, commands_key
+from executor.engine.events import CommandAnswered, CommandRejected, CommandRepeated, ExecutionMoved
 from executor.engine.flowables import loop_until
 from executor.engine.item_tasks import ITEMS
 from executor.engine.level import Level
@@ -73,7 +74,13 @@ def decide(entries: Entries, message: Incoming, now: Millis, env: Environment) -
     """Decide on one message about one execution. A redundant or impossible one gives CommandRejected."""
     draft = Draft(entries, message.execution_id, now, env)
     draft.command_id = getattr(message, "command_id", None)
+    remembered = isinstance(message, _REMEMBERED) and draft.known is not None
+    before = _answered_before(draft, draft.command_id) if remembered else None
+    if before is not None:
+        return _repeat(draft, before[1])
     reason = _decide(draft, message)
+    if remembered:
+        draft.emit(CommandAnswered, command_id=draft.command_id, reason=reason)
     if reason is not None:
         draft.emit(CommandRejected, reason=reason)
     else:
@@ -108,9 +115,30 @@ def _decide(draft: Draft, message: Incoming) -> str | None:
     decider = _DECIDERS.get(type(message))
     if decider is None:
         return f"{type(message).__name__} is not for executions"
-    if draft.known is None and not isinstance(message, m.CreateExecution):
-        return "the execution is not known"
+    if draft.known is None and not _is_for_absent(message):
+        return m.NOT_HERE
     return decider(draft, message)
+
+
+def _is_for_absent(message: Incoming) -> bool:
+    """Whether a message may be about an execution that is not here."""
+    if isinstance(message, m.DeleteExecution):
+        return message.documents is not None
+    return isinstance(message, m.CreateExecution | m.RecallExecution)
+
+
+def _answered_before(draft: Draft, command_id: str | None) -> tuple[str, str | None] | None:
+    """Id and rejection of the same command, where it was answered already: its sender had no answer and asks again."""
+    answers = draft.state.get(commands_key(draft.execution_id)) or ()
+    return next((answer for answer in answers if answer[0] == command_id), None)
+
+
+def _repeat(draft: Draft, reason: str | None) -> Decision:
+    if reason is None:
+        draft.emit(CommandRepeated)
+    else:
+        draft.emit(CommandRejected, reason=reason)
+    return Decision(tuple(draft.events), (), draft.state, draft.command_id, reason)
 
 
 def refuse(entries: Entries, message: Incoming, now: Millis, env: Environment, reason: str) -> Decision:
@@ -153,6 +181,10 @@ def _restart(draft: Draft, message: m.RestartExecution) -> str | None:
     if other and message.new_execution_id is not None:
         return replays.restart_as_new(draft, message)
     return restarts.restart(draft, message)
+
+
+def _delete(draft: Draft, command: m.DeleteExecution) -> str | None:
+    return recalls.delete(draft, command) if draft.known is None else labels.delete(draft)
 
 
 def _replay_of(wake: m.WakeTimer) -> m.ReplayExecution:
@@ -204,7 +236,8 @@ _DECIDERS: Final[dict[type, Callable[[Draft, Any], str | None]]] = {
     m.ResumeExecution: pauses.resume,
     m.SetLabels: labels.set_labels,
     m.ContinueLabels: labels.go_on,
-    m.DeleteExecution: lambda draft, _: labels.delete(draft),
+    m.DeleteExecution: _delete,
+    m.RecallExecution: recalls.recall,
     m.RestartExecution: _restart,
     m.ReplayExecution: replays.replay,
     m.ChangeTaskRunState: restarts.change_task_run_state,
@@ -214,6 +247,20 @@ _DECIDERS: Final[dict[type, Callable[[Draft, Any], str | None]]] = {
     m.EndSubflow: _subflow_ended,
     m.WakeTimer: _wake,
 }
+
+_REMEMBERED: Final = (
+    m.KillExecution,
+    m.PauseExecution,
+    m.ResumeExecution,
+    m.RestartExecution,
+    m.ReplayExecution,
+    m.ChangeTaskRunState,
+    m.ChangeExecutionState,
+    m.ForceRunExecution,
+    m.UnqueueExecution,
+    m.SetLabels,
+)
+"""Commands whose answers are remembered: what operators ask for. The others have ids in the state to go by."""
 
 _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "retry": attempts.retry_due,

@@ -147,7 +147,13 @@ class Draft:
     def emit(self, event_type: type[E], **fields: Any) -> E:
         """Decide one event: it gets the next sequence number and is applied at once."""
         known = self.known
-        seq = (known.seq if known is not None else 0) + 1
+        return self._emit(event_type, (known.seq if known is not None else 0) + 1, fields)
+
+    def emit_after(self, seq: int, event_type: type[E], **fields: Any) -> E:
+        """Decide the next event of an execution that is not here; `seq` is the last number that it has had."""
+        return self._emit(event_type, seq + 1, fields)
+
+    def _emit(self, event_type: type[E], seq: int, fields: Mapping[str, Any]) -> E:
         event = event_type(execution_id=self.execution_id, seq=seq, at=self.now, **fields)
         apply(self.state, event)
         after = self.known

@@ -68,6 +68,19 @@ def batches_prefix(execution_id: str, task_run_id: str) -> str:
     return f"x/{execution_id}/b/{task_run_id}/"
 
 
+def values_prefix(execution_id: str) -> str:
+    return f"x/{execution_id}/v/"
+
+
+def all_batches_prefix(execution_id: str) -> str:
+    return f"x/{execution_id}/b/"
+
+
+def commands_key(execution_id: str) -> str:
+    """The operators' last commands and how they were answered."""
+    return f"x/{execution_id}/c"
+
+
 def batch_key(execution_id: str, task_run_id: str, number: int) -> str:
     """A batch of a ForEachItem's task run."""
     return f"{batches_prefix(execution_id, task_run_id)}{number:06d}"

@@ -82,6 +82,14 @@ class ExecutionCreated(ExecutionEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class ExecutionRecalled(ExecutionEvent):
+    """An ended execution that had left came back: its header, and its other entries by key."""
+
+    execution: Execution
+    entries: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionMoved(ExecutionEvent):
     """The execution's state changed; named after the new state."""
 
@@ -110,9 +118,10 @@ class LabelsChanged(ExecutionEvent):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDeleted(ExecutionEvent):
-    """The execution was taken away, with the task runs named: their documents are removed."""
+    """The execution was taken away, with the task runs and other documents named: they are removed."""
 
     task_runs: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +238,19 @@ class TaskRunRelabelled(TaskRunEvent):
 @dataclass(frozen=True, slots=True)
 class TaskRunSuperseded(TaskRunEvent):
     """The engine took a task run away (a restarted error branch, the next round of a loop)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandAnswered(Event):
+    """An operator's command was answered: its id and, where it was refused, the reason, for when it comes again."""
+
+    command_id: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandRepeated(Event):
+    """A command that was carried out before came once more; changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)

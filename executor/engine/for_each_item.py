@@ -136,6 +136,12 @@ def _begin(
             execution_id=known[batches.CHILD],
             command_id=f"restart-{known[batches.CHILD]}-{task_run.id}-{attempt}",
             at=draft.now,
+            caller={
+                "execution_id": draft.execution_id,
+                "task_run_id": task_run.id,
+                "attempt": known[batches.ATTEMPT],
+                "iteration": number,
+            },
         )
         return again, {batches.CHILD: known[batches.CHILD], batches.ATTEMPT: known[batches.ATTEMPT]}
     seen = {

@@ -121,11 +121,11 @@ def stop_children(draft: Draft, task_run: TaskRun, after: int = 0) -> bool:
     if draft.plan.tasks[task_run.task_id].type != ITEMS:
         child = _child(draft, task_run)
         if child is not None:
-            draft.effect(Send(_kill_of(draft, child)))
+            draft.effect(Send(kill_of(draft, child)))
         return child is not None
     children, following = batches.open_children(draft, task_run, after, STEP)
     for child in children:
-        draft.effect(Send(_kill_of(draft, child)))
+        draft.effect(Send(kill_of(draft, child)))
     if following is not None:
         wake = WakeTimer(
             execution_id=draft.execution_id,
@@ -179,7 +179,11 @@ def _calls(draft: Draft, task_run: TaskRun) -> bool:
     return task is not None and task.type in _CALLERS
 
 
-def _kill_of(draft: Draft, child: str) -> KillExecution:
+def kill_of(draft: Draft, child: str) -> KillExecution:
+    """The command that kills a subflow; another one each time, for a child that was restarted is killed again."""
     return KillExecution(
-        execution_id=child, command_id=f"kill-{child}-{draft.execution_id}", at=draft.now, cascade=True
+        execution_id=child,
+        command_id=f"kill-{child}-{draft.execution_id}-{draft.execution.seq}",
+        at=draft.now,
+        cascade=True,
     )

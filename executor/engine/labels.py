@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from executor.engine.draft import Draft
 from executor.engine.effects import Send
-from executor.engine.entries import task_runs_prefix
+from executor.engine.entries import all_batches_prefix, task_runs_prefix, values_prefix
 from executor.engine.events import ExecutionDeleted, LabelsChanged, TaskRunRelabelled
 from shared.messages import ContinueLabels, SetLabels
 
@@ -64,5 +64,8 @@ def delete(draft: Draft) -> str | None:
     if not draft.execution.state.terminated:
         return f"the execution is {draft.execution.state.current}: it must be terminated"
     task_runs = tuple(run.id for _, run in draft.state.scan(task_runs_prefix(draft.execution_id)))
-    draft.emit(ExecutionDeleted, task_runs=task_runs)
+    kept = (values_prefix(draft.execution_id), all_batches_prefix(draft.execution_id))
+    # Their documents are named by their keys, behind the `x/` that all of them share.
+    entries = tuple(key[2:] for prefix in kept for key, _ in draft.state.scan(prefix))
+    draft.emit(ExecutionDeleted, task_runs=task_runs, entries=entries)
     return None

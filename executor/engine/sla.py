@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from executor.engine import labels
+from executor.engine import kills, labels
 from executor.engine.draft import Draft
 from executor.engine.effects import Send, Withdraw
 from executor.engine.entries import outputs_key, task_runs_prefix
 from executor.engine.events import ExecutionUpdated, TaskRunAttempted, TaskRunMoved
 from executor.engine.registry import EXECUTABLES
 from shared.expressions import RenderError, truthy
-from shared.messages import KillExecution, WakeTimer
+from shared.messages import WakeTimer
 from shared.model.flow import Sla
 from shared.model.state import StateType
 from shared.model.task_run import TaskRun
@@ -114,5 +114,4 @@ def _kill_child(draft: Draft, task_run: TaskRun) -> None:
     outputs = draft.state.get(outputs_key(draft.execution_id, task_run.task_id, task_run.values))
     child = None if outputs is None else outputs.get("executionId")
     if child is not None:
-        command_id = f"kill-{child}-{draft.execution_id}"
-        draft.effect(Send(KillExecution(execution_id=child, command_id=command_id, at=draft.now, cascade=True)))
+        draft.effect(Send(kills.kill_of(draft, child)))

@@ -12,7 +12,6 @@ from indexer.api.commands import Question
 from indexer.api.creation import SYSTEM
 from indexer.api.errors import refused
 from indexer.api.reading import now
-from indexer.api.snapshots import snapshot_of
 from indexer.api.tenancy import Tenant
 from shared.messages import (
     ChangeExecutionState,
@@ -88,7 +87,6 @@ def restart(*, revision: int | None = None) -> Action:
             now(),
             revision=revision,
             new_execution_id=new,
-            snapshot=snapshot_of(tenant, document),
         )
         return Question(command, new or document["id"], RESTARTED, fresh=new is not None)
 
@@ -119,7 +117,6 @@ def replay(
             task_run_id=task_run_id,
             revision=wanted,
             inputs=inputs,
-            snapshot=snapshot_of(tenant, document),
         )
         return Question(command, new, RESTARTED, fresh=True)
 
@@ -129,12 +126,7 @@ def replay(
 def change_task_run_state(task_run_id: str, state: str) -> Action:
     """Set a task run's state by hand."""
     wanted = _state(state)
-    return lambda tenant, document: _own(
-        document,
-        ChangeTaskRunState(
-            document["id"], new_id(), now(), task_run_id, wanted, snapshot=snapshot_of(tenant, document)
-        ),
-    )
+    return lambda _, document: _own(document, ChangeTaskRunState(document["id"], new_id(), now(), task_run_id, wanted))
 
 
 def change_state(state: str) -> Action:
@@ -142,32 +134,27 @@ def change_state(state: str) -> Action:
     wanted = _state(state)
     if wanted not in TERMINATED_NAMES:
         raise refused(f"Invalid status: {wanted}; an execution's status can only be changed to a terminal one")
-    return lambda tenant, document: _own(
-        document, ChangeExecutionState(document["id"], new_id(), now(), wanted, snapshot=snapshot_of(tenant, document))
-    )
+    return lambda _, document: _own(document, ChangeExecutionState(document["id"], new_id(), now(), wanted))
 
 
 def set_labels(labels: Sequence[tuple[str, str]], *, replace: bool) -> Action:
     """Set labels. System labels can't be changed: given with the value that they have, they stay."""
 
-    def make(tenant: Tenant, document: Document) -> Question:
+    def make(_: Tenant, document: Document) -> Question:
         known = document.get("labels", {})
         for key, value in labels:
             if key.startswith(SYSTEM) and known.get(key) != value:
                 raise refused(f"System labels can only be set by Kestra itself, offending label: {key}={value}")
         kept = {key: value for key, value in known.items() if key.startswith(SYSTEM)} if replace else {}
         wanted = [[key, value] for key, value in {**kept, **dict(labels)}.items()]
-        snapshot = snapshot_of(tenant, document)
-        return _own(document, SetLabels(document["id"], new_id(), now(), wanted, replace=replace, snapshot=snapshot))
+        return _own(document, SetLabels(document["id"], new_id(), now(), wanted, replace=replace))
 
     return make
 
 
 def delete() -> Action:
     """Take it away."""
-    return lambda tenant, document: _own(
-        document, DeleteExecution(document["id"], new_id(), now(), snapshot=snapshot_of(tenant, document))
-    )
+    return lambda _, document: _own(document, DeleteExecution(document["id"], new_id(), now()))
 
 
 def _own(document: Document, command: ExecutionCommand) -> Question:

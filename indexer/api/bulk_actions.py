@@ -13,7 +13,7 @@ from fastapi import APIRouter, Response
 from fastapi import Query as Parameter
 from pydantic import BaseModel, Field
 
-from indexer.api import actions, reading
+from indexer.api import actions, cold, reading
 from indexer.api.actions import Action
 from indexer.api.commands import Question
 from indexer.api.errors import ApiError, json_response, refused
@@ -89,7 +89,7 @@ async def carry_out(tenant: Tenant, documents: Documents, make: Action) -> Respo
                 ids.append(document["id"])
             except ApiError as error:
                 invalids.append({"message": error.message, "invalidValue": document["id"]})
-        for execution_id, answer in zip(ids, await tenant.services.commands.ask_all(asked), strict=True):
+        for execution_id, answer in zip(ids, await cold.ask_all(tenant, asked), strict=True):
             if isinstance(answer, Rejected):
                 invalids.append({"message": answer.reason, "invalidValue": execution_id})
             else:

@@ -10,7 +10,7 @@ from fastapi import Query as Parameter
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.convertors import Convertor, register_url_convertor
 
-from indexer.api import actions, reading
+from indexer.api import actions, cold, reading
 from indexer.api.actions import Action
 from indexer.api.creation import Form, execution_root, read_form, resolved, valid_values
 from indexer.api.errors import ApiError, json_response, not_found, refused
@@ -90,7 +90,7 @@ async def carry_out(tenant: Tenant, execution_id: str, make: Action, conflict: i
     """
     document = await document_of(tenant, execution_id)
     asked = await blocking(make, tenant, document)
-    answer = await tenant.services.commands.ask(asked)
+    answer = await cold.ask(tenant, asked)
     if isinstance(answer, Rejected):
         raise ApiError(conflict, answer.reason)
     if not isinstance(answer, Accepted):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Any
 
 from indexer.api.errors import ApiError
 from indexer.api.files import NAMESPACE_FILES
 from indexer.api.key_values import KeyValues
 from indexer.api.tenancy import DEFAULT_TENANT, within_tenant
 from shared.expressions.outside import NoOutside, OutsideError, Place
+from shared.model.reference import LARGEST
 from shared.ports import BlobStore
 from shared.settings import Settings
-
-LARGEST: Final = 32 * 1024 * 1024
-"""Bytes of a file that a template may read: what a rendering may make at most (`Limits.characters`)."""
 
 
 class ServerOutside(NoOutside):

@@ -1,61 +1,133 @@
-"""Snapshots: a cold execution's documents, for a command that comes after it left the executor (design.md §4).
+"""Snapshots: what the search store has of an execution that has left the executor, complete (design.md §4).
 
-The form is `{"execution": document, "task_runs": [document, …]}`: the documents as the search store holds them,
-superseded task runs left out. It is complete, or the command is refused with the reason.
+An execution leaves when it has ended and is indexed, so what is found here is all of it, or something was lost: then
+the command that needs it is refused with the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import orjson
+
+from indexer.api.creation import execution_root
 from indexer.api.errors import refused
-from indexer.api.reading import in_order, now
 from indexer.api.tenancy import Tenant
-from shared.model.document import TERMINATED_NAMES, Kind
-from shared.model.moment import from_iso
+from shared.model.document import JSON_OPTIONS, TERMINATED_NAMES, Kind
 from shared.model.query import Page
+from shared.model.recall import ENTRY, json_of
+from shared.model.reference import LARGEST, reference_to
+
+MOST: Final = 20_000
+"""Task runs of an execution that can come back: they become state of the executor in one transaction, and these take it
+about two seconds of the ten that a transaction may last."""
+
+ERRORS: Final = 100
+"""ERROR lines for `errorLogs()`, as many as the executor remembers."""
 
 _PAGE: Final = 2_000
-_BY_START: Final = (("state.startDate", True),)
+_BY_START: Final = {Kind.TASK_RUN: "state.startDate", Kind.ENTRY: "timestamp"}
+_AGAIN: Final = frozenset(("FAILED", "KILLED", "CANCELLED"))
+"""Ends of a batch's execution that a restart of its ForEachItem repeats."""
+
+Document = Mapping[str, Any]
 
 
-def snapshot_of(tenant: Tenant, document: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The snapshot of an execution that may have left the executor; None for one that is surely still there. Blocks.
-
-    An ended execution stays for `executor.keep_ended` seconds; from half of that on its commands carry a snapshot, and
-    the executor takes its own state where it still has it.
-    """
-    state = document["state"]
-    if state["current"] not in TERMINATED_NAMES:
-        return None
-    ended = from_iso(state["histories"][-1]["date"])
-    if now() - ended < tenant.services.settings.executor.keep_ended * 500:
-        return None
-    return {"execution": dict(document), "task_runs": _task_runs(tenant, document)}
-
-
-def _task_runs(tenant: Tenant, document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    count = int(document.get("taskRunCount", 0))
-    found = _all(tenant, document["id"])
-    if len(found) < count:
-        tenant.services.store.refresh(Kind.TASK_RUN, document["id"])
-        found = _all(tenant, document["id"])
-    if len(found) < count:
+def snapshot_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
+    """Everything that the execution's return needs. Blocks; raises 422 with what is missing, 404."""
+    document = _header(tenant, execution_id)
+    count = int(document[ENTRY].get("task_runs", 0))
+    if count > MOST:
         raise refused(
-            f"Execution {document['id']} has left the executor, and only {len(found)} of its {count} task runs are "
-            "in the search store: it can't be continued from there"
+            f"Execution {execution_id} has left the executor, and its {count} task runs are more than the {MOST} "
+            "with which one can come back; replay it from the start instead, or start a new one"
         )
-    return in_order(found)
+    for kind in (Kind.TASK_RUN, Kind.ENTRY):
+        tenant.services.store.refresh(kind, execution_id)
+    runs = _all(tenant, Kind.TASK_RUN, execution_id)
+    if len(runs) != count:
+        raise refused(
+            f"Execution {execution_id} has left the executor, and the search store has {len(runs)} of its {count} "
+            "task runs: it can't come back from there"
+        )
+    return {
+        "execution": dict(document),
+        "task_runs": runs,
+        "entries": _all(tenant, Kind.ENTRY, execution_id),
+        "errors": _errors(tenant, execution_id),
+    }
 
 
-def _all(tenant: Tenant, execution_id: str) -> list[Mapping[str, Any]]:
-    query = tenant.query(Kind.TASK_RUN, execution_ids=(execution_id,))
-    found: list[Mapping[str, Any]] = []
+def sent(tenant: Tenant, snapshot: Mapping[str, Any]) -> dict[str, Any]:
+    """The snapshot as a command carries it: a reference to a file where it is large. Blocks."""
+    content = orjson.dumps(snapshot, option=JSON_OPTIONS)
+    if len(content) <= tenant.services.settings.blobs.soft_limit:
+        return dict(snapshot)
+    document = snapshot["execution"]
+    if len(content) > LARGEST:
+        raise refused(
+            f"Execution {document['id']} has left the executor, and its {len(content)} bytes are more than the "
+            f"{LARGEST} with which one can come back"
+        )
+    root = execution_root(document["namespace"], document["flowId"], document["id"])
+    uri = tenant.put_file(f"{root}/recall-{document['seq']}.json", io.BytesIO(content))
+    return reference_to(uri, len(content))
+
+
+def documents_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
+    """The ids of all documents of an execution and the highest version among them, to take it away. Blocks."""
+    document = _header(tenant, execution_id)
+    for kind in (Kind.TASK_RUN, Kind.ENTRY):
+        tenant.services.store.refresh(kind, execution_id)
+    runs, entries = (_all(tenant, kind, execution_id) for kind in (Kind.TASK_RUN, Kind.ENTRY))
+    return {
+        "seq": max(int(each["seq"]) for each in (document, *runs, *entries)),
+        "task_runs": [each["id"] for each in runs],
+        "entries": [each["id"] for each in entries],
+    }
+
+
+def children_to_recall(snapshot: Mapping[str, Any]) -> list[str]:
+    """Executions of batches that a restart of this one would repeat."""
+    batches = (json_of(each, "content") for each in snapshot["entries"] if "/b/" in each["id"])
+    return [str(batch["child"]) for batch in batches if batch is not None and batch.get("state") in _AGAIN]
+
+
+def _header(tenant: Tenant, execution_id: str) -> Document:
+    found = tenant.document(Kind.EXECUTION, execution_id, execution_id)
+    if found is None:
+        raise refused(f"Execution {execution_id} is neither in the executor nor in the search store")
+    document = found[1]
+    state = document["state"]["current"]
+    if state not in TERMINATED_NAMES:
+        raise refused(f"Execution {execution_id} is not in the executor, and the search store shows it {state}")
+    if ENTRY not in document:
+        raise refused(
+            f"Execution {execution_id} has left the executor, and was indexed by a version that it can't come back from"
+        )
+    return document
+
+
+def _all(tenant: Tenant, kind: Kind, execution_id: str) -> list[Document]:
+    query = tenant.query(kind, execution_ids=(execution_id,), include_superseded=True)
+    found: list[Document] = []
     cursor = None
     while True:
-        page = tenant.search(query, Page(1, _PAGE, _BY_START, cursor))
+        page = tenant.search(query, Page(1, _PAGE, ((_BY_START[kind], True),), cursor))
         found.extend(page.documents)
         cursor = page.cursor
         if cursor is None or len(page.documents) < _PAGE:
             return found
+
+
+def _errors(tenant: Tenant, execution_id: str) -> Sequence[Document]:
+    query = tenant.query(
+        Kind.LOG, execution_ids=(execution_id,), min_level="ERROR", q="taskRunId:* AND NOT thread:executor"
+    )
+    lines = tenant.search(query, Page(1, ERRORS, (("timestamp", False),))).documents
+    return [
+        {name: line[name] for name in line if name not in ("id", "tenantId", "thread", "index")}
+        for line in reversed(lines)
+    ]

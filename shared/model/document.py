@@ -13,7 +13,8 @@ from typing import Any
 import orjson
 
 from shared.model.execution import Execution
-from shared.model.moment import iso
+from shared.model.moment import Millis, iso
+from shared.model.recall import ENTRY, execution_rest, task_run_rest
 from shared.model.state import StateType, state_json
 from shared.model.task_run import TaskRun
 
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     EXECUTION = "executions"
     LOG = "logs"
     METRIC = "metrics"
+    ENTRY = "entries"  #: what belongs to an execution's return and has no other document: loop values, batches
 
 
 def json_text(value: Any) -> str:
@@ -80,6 +82,8 @@ def task_run_document(
         document["error"] = task_run.error
     if task_run.superseded:
         document["superseded"] = True
+    if state.terminated:
+        document[ENTRY] = task_run_rest(task_run)
     _add_trigger(document, execution)
     return document
 
@@ -116,7 +120,23 @@ def execution_document(
     _add_trigger(document, execution)
     if execution.trigger is not None:
         document["trigger"]["variables"] = json_text(execution.trigger.variables)
+    if execution.state.terminated:
+        document[ENTRY] = execution_rest(execution)
     return document
+
+
+def entry_document(execution: Execution, name: str, value: Any, at: Millis, seq: int) -> dict[str, Any]:
+    """The document of an entry that only the executor reads. `name`: its key behind the execution's prefix."""
+    return {
+        "tenantId": execution.tenant,
+        "namespace": execution.namespace,
+        "flowId": execution.flow_id,
+        "executionId": execution.id,
+        "id": f"{execution.id}/{name}",
+        "content": json_text(value),
+        "timestamp": iso(at),
+        "seq": seq,
+    }
 
 
 def _add_trigger(document: dict[str, Any], execution: Execution) -> None:

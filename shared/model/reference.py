@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+LARGEST: Final = 32 * 1024 * 1024
+"""Bytes of a stored value that a server reads as a whole: what a rendering may make at most (`Limits.characters`)."""
 BLOB: Final = "$blob"
 _REFERENCE: Final = frozenset((BLOB, "size"))
 

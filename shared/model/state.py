@@ -5,6 +5,7 @@ The values and predicates are Kestra's (models/flows/State.Type).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -122,7 +123,7 @@ class State:
         return document
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
+    def from_document(cls, document: Mapping[str, Any]) -> Self:
         """The inverse of `document`, for executions that come back from the index."""
         return cls(tuple((_BY_NAME[h["state"]], from_iso(h["date"])) for h in document["histories"]))
 

@@ -142,6 +142,13 @@ _FIELDS: Final[dict[Kind, tuple[Field, ...]]] = {
         _date("timestamp"),
         Field("tags", FieldType.FLATTENED),
     ),
+    Kind.ENTRY: (
+        *_PLACE,
+        _keyword("executionId", many=True),
+        _keyword("id", many=True),
+        _date("timestamp"),
+        _number("seq"),
+    ),
 }
 
 CATALOGUE: Final[Mapping[Kind, Mapping[str, Field]]] = MappingProxyType(
@@ -154,6 +161,7 @@ STARTS: Final = {
     Kind.EXECUTION: "state.startDate",
     Kind.LOG: "timestamp",
     Kind.METRIC: "timestamp",
+    Kind.ENTRY: "timestamp",
 }
 """The date by which a kind's documents are filtered and counted."""
 

@@ -181,7 +181,9 @@ def test_reindexing_while_the_projector_runs_loses_nothing(
     # then
     assert (first.refused, second.refused) == ((), ())
     rest = Projector(log, store, settings)
-    until(lambda: rest.step(0.1) == 0 and rest._subscription is not None and rest._subscription.lag() == 0)
+    until(
+        lambda: rest.step(0.1) == 0 and rest._subscription is not None and sum(rest._subscription.lag().values()) == 0
+    )
     rest.close()
     assert list(verify_index(log, store)) == []
 

@@ -19,7 +19,7 @@ from shared.model.query import Bucket, Found, Page, Query
 from shared.ports import Outcome, Verdict, Versioned
 from shared.settings import Settings
 
-GENERATED: Final = (Kind.TASK_RUN, Kind.EXECUTION)
+GENERATED: Final = (Kind.TASK_RUN, Kind.EXECUTION, Kind.ENTRY)
 """Kinds that a next generation can be built of: the log keeps all of them, but log lines and metrics for days only."""
 
 _IF_THERE: Final = {"ignore_unavailable": "true", "filter_path": "_shards.failed"}

@@ -79,7 +79,7 @@ class KafkaSubscription:
             elif found.error.code() not in _MOVED:
                 raise JournalError(f"position of {found.topic}/{found.partition}: {found.error.str()}")
 
-    def lag(self) -> int:
+    def lag(self) -> Mapping[tuple[Topic, int], int]:
         """See `Subscription.lag`: records that are not committed as read. Raises JournalError."""
         owned = self._owned()
         unknown = [TopicPartition(*place) for place in owned if place not in self._committed]
@@ -91,12 +91,12 @@ class KafkaSubscription:
         except KafkaException as failure:
             raise JournalError(f"Kafka does not answer: {client.error_of(failure).str()}") from failure
         first = positions.at(self._consumer, owned, client.MOMENT_FIRST)
-        behind = 0
+        behind: dict[tuple[Topic, int], int] = {}
         for place, end in positions.ends(self._consumer, owned).items():
             committed = max(self._committed[place], first[place])
             if self._positions.after.get(place, 0) <= committed:  # only markers were seen behind it, if anything
                 committed = max(committed, self._positions.next.get(place, 0))
-            behind += max(end - committed, 0)
+            behind[self._names.topic[place[0]], place[1]] = max(end - committed, 0)
         return behind
 
     def _owned(self) -> list[positions.Place]:

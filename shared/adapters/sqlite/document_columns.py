@@ -14,7 +14,7 @@ from shared.model.moment import from_iso
 from shared.ports import Versioned
 from shared.query.fields import STARTS, FieldType, field_of
 
-KIND_NUMBERS: Final = {Kind.TASK_RUN: 1, Kind.EXECUTION: 2, Kind.LOG: 3, Kind.METRIC: 4}
+KIND_NUMBERS: Final = {Kind.TASK_RUN: 1, Kind.EXECUTION: 2, Kind.LOG: 3, Kind.METRIC: 4, Kind.ENTRY: 5}
 """Part of the file format: never renumbered."""
 
 TEXTS: Final = {

@@ -78,13 +78,13 @@ class SqliteSubscription:
 
         self._database.write(work)
 
-    def lag(self) -> int:
-        """Records between what is committed and the end, over the owned partitions."""
+    def lag(self) -> Mapping[tuple[Topic, int], int]:
+        """Records between what is committed and the end, of each owned partition."""
         streams = self._database.streams
-        return sum(
-            max(0, streams.stream(topic, partition).end - self._group.position(topic, partition))
+        return {
+            (topic, partition): max(0, streams.stream(topic, partition).end - self._group.position(topic, partition))
             for topic, partition in list(self._next)
-        )
+        }
 
     def close(self) -> None:
         """Give the share to the others; repeatable."""

@@ -79,6 +79,8 @@ def test_an_execution_with_tasks_after_its_end_leaves_too(stand: Stand) -> None:
     assert stand.states(execution_id) == [("a", "SUCCESS"), ("after", "SUCCESS")]
 
     stand.pass_time(3601)
+    stand.settle(worker)  # the indexers' heartbeats are heard
+    stand.pass_time(61)
     stand.settle(worker)
 
     assert stand.execution(execution_id) is None

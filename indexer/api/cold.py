@@ -1,0 +1,126 @@
+"""Cold: commands about executions that have left the executor. It refuses them; then the executions are brought back.
+
+What the executor has is newer than any document, so it is always asked first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from indexer.api import snapshots
+from indexer.api.commands import Question
+from indexer.api.errors import ApiError
+from indexer.api.reading import blocking, now
+from indexer.api.tenancy import Tenant
+from indexer.recent import Accepted, Answer, Rejected
+from shared.messages import (
+    HERE,
+    NOT_HERE,
+    ChangeExecutionState,
+    ChangeTaskRunState,
+    DeleteExecution,
+    ExecutionCommand,
+    RecallExecution,
+    ReplayExecution,
+    RestartExecution,
+    SetLabels,
+)
+from shared.model.document import Kind
+from shared.model.identifier import new_id
+
+GROUP: Final = 20
+"""Executions that are brought back together: each is some searches, and a search node takes about as many at once."""
+
+TIMES: Final = 3
+"""How often an execution is brought back for one command: where ended ones stay for a moment, it may leave between."""
+
+_RECALLED_FOR: Final = (RestartExecution, ReplayExecution, ChangeTaskRunState, ChangeExecutionState, SetLabels)
+"""Commands that can do something with an execution that has ended long ago."""
+
+_log = logging.getLogger(__name__)
+
+
+async def ask(tenant: Tenant, question: Question) -> Answer | None:
+    """As `ask_all`, for one command."""
+    return (await ask_all(tenant, [question]))[0]
+
+
+async def ask_all(tenant: Tenant, questions: Sequence[Question]) -> list[Answer | None]:
+    """Publish commands and wait for their answers (None: none in time), executions that have left are brought back.
+
+    Raises RecordTooLarge and JournalError.
+    """
+    commands = tenant.services.commands
+    answers = await commands.ask_all(questions)
+    for _ in range(TIMES):
+        absent = [number for number, answer in enumerate(answers) if _not_here(answer)]
+        if not absent:
+            break
+        again: list[tuple[int, Question]] = []
+        for start in range(0, len(absent), GROUP):
+            group = absent[start : start + GROUP]
+            prepared = await _prepare_all(tenant, [questions[number] for number in group])
+            for number, result in zip(group, prepared, strict=True):
+                if isinstance(result, Question):
+                    again.append((number, result))
+                else:
+                    answers[number] = result
+        for (number, _question), answer in zip(
+            again, await commands.ask_all([question for _, question in again]), strict=True
+        ):
+            answers[number] = answer
+    return answers
+
+
+def _not_here(answer: Answer | None) -> bool:
+    return isinstance(answer, Rejected) and answer.reason == NOT_HERE
+
+
+async def _prepare_all(tenant: Tenant, questions: Sequence[Question]) -> Sequence[Question | Rejected | None]:
+    return await asyncio.gather(*(_prepare(tenant, question) for question in questions))
+
+
+async def _prepare(tenant: Tenant, question: Question) -> Question | Rejected | None:
+    """The question to ask now; or the answer to it, where that is known already."""
+    command = question.command
+    assert isinstance(command, ExecutionCommand)
+    try:
+        if isinstance(command, DeleteExecution):
+            documents = await blocking(snapshots.documents_of, tenant, command.execution_id)
+            return replace(question, command=replace(command, documents=documents))
+        if not isinstance(command, _RECALLED_FOR):
+            return await blocking(_has_ended, tenant, command.execution_id)  # type: ignore[no-any-return]
+        refusal = await recall(tenant, command.execution_id, restarts=isinstance(command, RestartExecution))
+    except ApiError as error:
+        return Rejected(error.message)
+    return question if refusal is None else refusal
+
+
+async def recall(tenant: Tenant, execution_id: str, *, restarts: bool = False) -> Rejected | None:
+    """Bring an execution back, with `restarts` also the batches' executions that its restart repeats. Raises 422."""
+    snapshot = await blocking(snapshots.snapshot_of, tenant, execution_id)
+    if restarts:
+        for child in snapshots.children_to_recall(snapshot):
+            try:
+                await recall(tenant, child, restarts=True)
+            except ApiError as error:  # the batch then says so in its own words
+                _log.warning("execution %s, a batch of %s, can't come back: %s", child, execution_id, error.message)
+    carried = await blocking(snapshots.sent, tenant, snapshot)
+    command = RecallExecution(execution_id, new_id(), now(), tenant=tenant.name, snapshot=carried)
+    answer = await tenant.services.commands.ask(Question(command, execution_id))
+    if isinstance(answer, Accepted):
+        return None
+    if isinstance(answer, Rejected):
+        return None if answer.reason == HERE else answer
+    raise ApiError(503, f"Execution {execution_id} was to come back, and the executor did not answer")
+
+
+def _has_ended(tenant: Tenant, execution_id: str) -> Rejected:
+    found = tenant.document(Kind.EXECUTION, execution_id, execution_id)
+    if found is None:
+        return Rejected(NOT_HERE)
+    return Rejected(f"the execution is {found[1]['state']['current']}")
