@@ -11,19 +11,18 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from executor import gates, history
+from executor.departures import Departures
 from executor.dispatcher import Dispatcher, stop_lost
 from executor.engine import effects as f
 from executor.engine.decide import AttemptLost, Decision, Incoming, decide, fail_execution, refuse
 from executor.engine.draft import Environment
-from executor.engine.entries import header_key
-from executor.engine.entries import prefix as execution_prefix
-from executor.engine.events import CommandRejected, CommandRepeated
+from executor.engine.entries import header_key, task_run_key
+from executor.engine.events import CommandRejected, CommandRepeated, ExecutionDeleted
 from executor.fleet import Session
 from executor.metrics import Metrics
 from executor.partition import Partition
@@ -52,12 +51,8 @@ logger = logging.getLogger(__name__)
 
 COUNT_EVERY: Final = 1000
 """Milliseconds between two documents of a running execution whose counts alone changed."""
-EXPIRE_STEP: Final = 2000
-"""Entries that one step removes of an execution that leaves."""
 KEPT_BYTES: Final = 100_000
 """Bytes of a message at most that its dead letter repeats when its execution fails in the same step."""
-LEAVE_AGAIN: Final = 60_000
-"""Milliseconds until an ended execution that is not in the search store yet is looked at again."""
 IDLE: Final = 0.5
 """Seconds of the longest poll: an idle executor looks at leases this often."""
 WAITING: Final = 0.02
@@ -91,12 +86,12 @@ class Processor:
         self._env = env
         self._triggers = triggers
         self._batch = batch
-        self._keep_ended = keep_ended
         self._lease_check = lease_check
         self._skips = skips
         self._now = now
         self._clock = clock
         self._timers = Timers()
+        self._departures = Departures(self._timers, dispatcher.fleet, keep_ended)
         self._owned: dict[int, Partition] = {}
         self._checked_leases = 0.0
         self._counted: dict[str, Millis] = {}
@@ -341,7 +336,7 @@ class Processor:
 
     def _declined(self, partition: Partition, message: m.AttemptDeclined, now: Millis) -> None:
         """Not started: elsewhere. Started and handed back by a draining worker: lost, as far as the engine knows."""
-        task_run = partition.batch.get(f"{execution_prefix(message.execution_id)}r/{message.task_run_id}")
+        task_run = partition.batch.get(task_run_key(message.execution_id, message.task_run_id))
         running = task_run is not None and task_run.attempts and not task_run.attempts[-1].state.terminated
         if running:
             self._dispatcher.ended(partition, message)
@@ -419,6 +414,8 @@ class Processor:
         if self._triggers is not None:
             self._outputs.extend(self._triggers.heard(decision.events, partition.batch))
         if execution is None:
+            if any(isinstance(item.event, ExecutionDeleted) for item in decision.events):
+                self._departures.deleted(partition, execution_id, now)
             return
         if len(self._outputs) > before:
             self._uncounted[execution_id] = partition.number
@@ -433,7 +430,7 @@ class Processor:
             self._uncounted.pop(execution_id, None)
         if execution.state.terminated and changed:
             self._counted.pop(execution_id, None)
-            self._expire_later(partition, execution, now)  # also after what runs behind the end: only the last counts
+            self._departures.ended(partition, execution, now)
 
     def _effect(
         self,
@@ -454,7 +451,7 @@ class Processor:
             case f.SetTimer(due, wake):
                 self._timers.set(partition, due, wake)
                 if wake.timer == "replay":
-                    partition.batch.put(_replay_key(execution_id), due)
+                    self._departures.retry_awaited(partition, execution_id, due)
             case f.Send(command):
                 key = gates.uid(command) if isinstance(command, m.FlowCommand) else command.execution_id
                 self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, key, command.to_bytes()))
@@ -476,13 +473,6 @@ class Processor:
                     index=number,
                 )
                 self._outputs.append(Outbound(Topic.LOGS, execution_id, line.to_bytes()))
-
-    def _expire_later(self, partition: Partition, execution: Execution, now: Millis) -> None:
-        due = now + self._keep_ended
-        wake = m.WakeTimer(
-            execution_id=execution.id, command_id="expire", at=due, timer="expire", data={"seq": execution.seq}
-        )
-        self._timers.set(partition, due, wake)
 
     def _count_executions(self, now: Millis) -> None:
         """Emit the documents of running executions whose counts changed, at most once a second each."""
@@ -508,39 +498,12 @@ class Processor:
         due = self._timers.due(now, self._owned, self._batch if limit is None else limit)
         for partition, wake in due:
             self._touched.add(partition.number)
-            if wake.timer == "expire":
-                self._expire(partition, wake, now)
-            else:
+            records = self._departures.due(partition, wake, now)
+            if records is None:
                 self._decide(partition, wake, now)
+            else:
+                self._outputs.extend(records)
         return len(due)
-
-    def _expire(self, partition: Partition, wake: m.WakeTimer, now: Millis) -> None:
-        """An ended execution leaves the executor, in bounded steps; one that was restarted since stays."""
-        execution: Execution | None = partition.batch.get(header_key(wake.execution_id))
-        known = wake.data or {}
-        if known.get("leaving"):
-            if execution is None:  # else it came back meanwhile, with all its entries
-                self._leave(partition, wake, now)
-            return
-        if execution is None or not execution.state.terminated or execution.seq != known.get("seq"):
-            return
-        awaited: Millis = partition.batch.get(_replay_key(execution.id)) or 0
-        if execution.scope.open > 0 or awaited > now:  # tasks after the end still run, or its retry is still to come
-            self._expire_later(partition, execution, max(now, awaited))
-        elif self._dispatcher.fleet.projected.get(partition.number, 0) < wake.at - self._keep_ended:
-            # It could not come back: the search store has not all of it yet. Its last event is older than the timer.
-            self._timers.set(partition, now + min(self._keep_ended, LEAVE_AGAIN), wake)
-        else:
-            partition.batch.put(header_key(execution.id), None)
-            self._leave(partition, wake, now)
-
-    def _leave(self, partition: Partition, wake: m.WakeTimer, now: Millis) -> None:
-        """Drop the entries of an execution whose header is gone: no command finds half of one."""
-        keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), EXPIRE_STEP)]
-        for key in keys:
-            partition.batch.put(key, None)
-        if len(keys) == EXPIRE_STEP:
-            self._timers.set(partition, now, replace(wake, data={"leaving": True}))
 
     def _look_after_workers(self, now: Millis, *, caught_up: bool) -> int:
         """Hear the heartbeats; take back what is lost, unless answers of workers may still wait to be read."""
@@ -666,11 +629,6 @@ class Processor:
         metrics.leases.set(len(self._dispatcher.leases))
         metrics.partitions.set(len(self._owned))
         metrics.timers.set(len(self._timers))
-
-
-def _replay_key(execution_id: str) -> str:
-    """When a new execution is to repeat this one, which has to be there until then."""
-    return f"{execution_prefix(execution_id)}w"
 
 
 def _origin(record: Inbound) -> str:

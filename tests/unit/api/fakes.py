@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from shared.messages import (
+    HERE,
+    NOT_HERE,
     ChangeExecutionState,
     CreateExecution,
     DeleteExecution,
@@ -21,6 +23,7 @@ from shared.messages import (
     KillExecution,
     PauseExecution,
     PutFlow,
+    RecallExecution,
     ReplayExecution,
     RestartExecution,
     ResumeExecution,
@@ -246,6 +249,7 @@ class SmallExecutor:
         self.log, self.store, self.hold = log, store, hold
         self.flows: dict[str, list[FlowStored]] = {}
         self.runs: dict[str, Run] = {}
+        self.gone: dict[str, Run] = {}
         self.commands: list[ExecutionCommand | FlowCommand] = []
         self.silent = False
         self.indexing = True
@@ -344,8 +348,13 @@ class SmallExecutor:
 
     def _change(self, command: ExecutionCommand) -> None:
         run = self.runs.get(command.execution_id)
+        if isinstance(command, RecallExecution):
+            self._recall(command)
+            return
+        if run is None and isinstance(command, DeleteExecution) and command.documents is not None:
+            run = self.gone.pop(command.execution_id)
         if run is None:
-            self._reject(command, f"execution {command.execution_id} is unknown")
+            self._reject(command, NOT_HERE)
             return
         state = run.execution.state.current
         if isinstance(command, KillExecution) and not state.terminated:
@@ -382,6 +391,17 @@ class SmallExecutor:
             self._emit([self._move(new, StateType.RUNNING)])
         else:
             self._reject(command, f"an execution in {state} can't do that")
+
+    def leave(self, execution_id: str) -> None:
+        """The execution leaves the executor."""
+        self.gone[execution_id] = self.runs.pop(execution_id)
+
+    def _recall(self, command: RecallExecution) -> None:
+        if command.execution_id in self.runs:
+            self._reject(command, HERE)
+            return
+        run = self.runs[command.execution_id] = self.gone.pop(command.execution_id)
+        self._emit([self._event("ExecutionRecalled", run, command, bump=True)])
 
     def _restart(self, run: Run, command: RestartExecution) -> None:
         task_run = run.task_runs[0]

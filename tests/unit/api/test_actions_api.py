@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from shared.messages import (
@@ -9,6 +12,7 @@ from shared.messages import (
     EventRecord,
     ForceRunExecution,
     KillExecution,
+    RecallExecution,
     ReplayExecution,
     RestartExecution,
     SetLabels,
@@ -16,6 +20,7 @@ from shared.messages import (
 )
 from shared.model.document import Kind
 from shared.ports import Versioned
+from shared.settings import BlobSettings, Settings
 from tests.unit.api.conftest import FLOW, Api
 
 ROOT = "/api/v1/main/executions"
@@ -191,28 +196,77 @@ def test_unknown_executions_are_404_for_every_action(api: Api) -> None:
     assert api.executor.commands == []
 
 
-def test_a_cold_execution_s_command_carries_its_documents(api: Api) -> None:
-    """An execution that ended long ago is sent along, or the command is refused when task runs are missing."""
+def gone(api: Api) -> str:
+    """An execution that has ended and left the executor and the tail."""
     execution_id = ended(api)
-    (key,) = [key for key in api.store.documents if key == (Kind.EXECUTION, execution_id)]
-    stored = api.store.documents[key]
-    assert stored.document is not None
-    old = {**stored.document, "state": {**stored.document["state"]}}
-    old["state"]["histories"] = [{"state": "SUCCESS", "date": "2020-01-01T00:00:00.000Z"}]
-    api.store.documents[key] = Versioned(stored.kind, stored.id, stored.version, old, stored.routing)
+    api.executor.leave(execution_id)
     api.recent._entries.clear()
+    api.executor.commands.clear()
+    return execution_id
 
-    api.post(f"{ROOT}/{execution_id}/replay")
-    command = next(c for c in api.executor.commands if isinstance(c, ReplayExecution))
-    assert command.snapshot is not None
-    assert command.snapshot["execution"]["id"] == execution_id
-    assert [run["taskId"] for run in command.snapshot["task_runs"]] == ["t"]
 
-    api.recent._entries.clear()
-    api.store.documents[key] = Versioned(stored.kind, stored.id, 99, {**old, "taskRunCount": 5}, stored.routing)
+def test_an_execution_that_left_comes_back_for_a_command(api: Api) -> None:
+    """The command is refused as unknown, the execution is sent with its documents, and the same command is sent again."""
+    execution_id = gone(api)
+
+    answer = api.post(f"{ROOT}/{execution_id}/replay")
+
+    assert answer.status_code == 200
+    assert answer.json()["parentId"] == execution_id
+    first, recall, second = api.executor.commands
+    assert isinstance(recall, RecallExecution)
+    assert first == second
+    assert recall.snapshot["execution"]["id"] == execution_id
+    assert [run["taskId"] for run in recall.snapshot["task_runs"]] == ["t"]
+
+
+def test_a_large_execution_comes_back_by_a_file(api: Api) -> None:
+    """A snapshot above the soft limit travels as a reference."""
+    api.app.state.services = replace(api.app.state.services, settings=Settings(blobs=BlobSettings(soft_limit=10)))
+    execution_id = gone(api)
+
+    assert api.post(f"{ROOT}/{execution_id}/replay").status_code == 200
+
+    recall = api.executor.commands[1]
+    assert isinstance(recall, RecallExecution)
+    with api.blobs.open(recall.snapshot["$blob"].replace("kestra:///", "kestra:///main/", 1)) as file:
+        assert json.load(file)["execution"]["id"] == execution_id
+
+
+def test_what_the_search_store_lacks_refuses_a_command(api: Api) -> None:
+    """An execution that left, with a task run that is in no index, is not brought back, and the answer says why."""
+    execution_id = gone(api)
+    (key,) = [key for key in api.store.documents if key[0] is Kind.TASK_RUN]
+    del api.store.documents[key]
+
     refused = api.post(f"{ROOT}/{execution_id}/replay")
+
     assert refused.status_code == 422
-    assert "only 1 of its 5 task runs" in refused.json()["message"]
+    assert "has 0 of its 1 task runs" in refused.json()["message"]
+    assert not any(isinstance(command, RecallExecution) for command in api.executor.commands)
+
+
+def test_an_execution_that_left_is_not_brought_back_to_be_killed(api: Api) -> None:
+    """It has ended: the answer says so, and nothing is sent after the first command."""
+    execution_id = gone(api)
+
+    refused = api.call("DELETE", f"{ROOT}/{execution_id}/kill")
+
+    assert (refused.status_code, refused.json()["message"]) == (409, "the execution is SUCCESS")
+    assert len(api.executor.commands) == 1
+
+
+def test_an_execution_that_left_is_deleted_by_its_documents(api: Api) -> None:
+    """It does not come back for that: its documents are named in the command."""
+    execution_id = gone(api)
+
+    assert api.call("DELETE", f"{ROOT}/{execution_id}").status_code == 204
+
+    command = api.executor.commands[-1]
+    assert isinstance(command, DeleteExecution)
+    assert command.documents is not None
+    assert len(command.documents["task_runs"]) == 1
+    assert api.get(f"{ROOT}/{execution_id}").status_code == 404
 
 
 # ------------------------------------------------------------------ many at once

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from executor import processor
+from executor import departures
 from shared import messages as m
 from shared.model.document import Kind
 from tests.executor_stand import FakeWorker, Stand
@@ -71,6 +71,11 @@ def recall(stand: Stand, execution_id: str, given: dict[str, Any], command_id: s
 
 def answers(stand: Stand, command_id: str) -> list[tuple[str, str | None]]:
     return [(e.event, e.reason) for e in stand.history() if e.command_id == command_id]
+
+
+def tombstones(stand: Stand) -> set[str]:
+    stand.history()
+    return {record.key for record in stand.records if record.value is None}
 
 
 def entries(stand: Stand, execution_id: str) -> list[str]:
@@ -164,14 +169,15 @@ def test_a_cold_execution_is_deleted(stand: Stand) -> None:
     (deleted,) = [event for event in stand.history() if event.event == "ExecutionDeleted"]
     assert deleted.seq == last + 1
     assert deleted.command_id == "delete"
-    tombstones = {record.key for record in stand.records if record.value is None}
-    assert {each["id"] for each in (*known["task_runs"], *known["entries"])} <= tombstones
+    assert tombstones(stand) == {each["id"] for each in (*known["task_runs"], *known["entries"])}
+    leave(stand)
+    assert execution_id in tombstones(stand)
 
 
 def test_a_large_execution_leaves_in_steps(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given one that leaves in several steps, when it comes back between them, it is whole."""
     execution_id = failed(stand)
-    monkeypatch.setattr(processor, "EXPIRE_STEP", 1)
+    monkeypatch.setattr(departures, "STEP", 1)
     stand.pass_time(3601)
     stand.step(1)
     given = snapshot(stand, execution_id)

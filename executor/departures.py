@@ -1,0 +1,105 @@
+"""Departures: how ended executions leave the executor, and what is left of deleted ones.
+
+An ended execution stays for a while, for that is when most commands about it come; then until the search store has all
+of it, from where it comes back for a later command (`RecallExecution`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any, Final
+
+from executor.engine.entries import header_key
+from executor.engine.entries import prefix as execution_prefix
+from executor.fleet import Fleet
+from executor.partition import Partition
+from executor.timers import Timers
+from shared.messages import WakeTimer
+from shared.model.execution import Execution
+from shared.model.moment import Millis
+from shared.ports import Outbound, Topic
+
+STEP: Final = 2000
+"""Entries that one step removes of an execution that leaves."""
+AGAIN: Final = 60_000
+"""Milliseconds until an ended execution that is not in the search store yet is looked at again."""
+
+_EXPIRE: Final = "expire"
+_FORGET: Final = "forget"
+
+
+class Departures:
+    """The timers of ended and deleted executions."""
+
+    def __init__(self, timers: Timers, fleet: Fleet, keep_ended: Millis) -> None:
+        """`fleet`: knows how far the indexers are. `keep_ended`: ms that an ended execution stays at least."""
+        self._timers, self._fleet, self._keep = timers, fleet, keep_ended
+
+    def ended(self, partition: Partition, execution: Execution, now: Millis) -> None:
+        """It has ended, or something happened to it after its end: only the last time counts."""
+        self._wake(partition, _EXPIRE, execution.id, now + self._keep, {"seq": execution.seq})
+
+    def deleted(self, partition: Partition, execution_id: str, now: Millis) -> None:
+        """Its deletion is in the log now."""
+        self._wake(partition, _FORGET, execution_id, now + self._keep)
+
+    @staticmethod
+    def retry_awaited(partition: Partition, execution_id: str, due: Millis) -> None:
+        """A new execution is to repeat this one then, which has to be here for it."""
+        partition.batch.put(_retry_key(execution_id), due)
+
+    def due(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound] | None:
+        """Carry out a timer of this module's, with the records to write; None for another one."""
+        if wake.timer == _EXPIRE:
+            self._expire(partition, wake, now)
+            return ()
+        return self._forget(partition, wake, now) if wake.timer == _FORGET else None
+
+    def _wake(
+        self, partition: Partition, timer: str, execution_id: str, due: Millis, data: dict[str, Any] | None = None
+    ) -> None:
+        wake = WakeTimer(execution_id=execution_id, command_id=timer, at=due, timer=timer, data=data)
+        self._timers.set(partition, due, wake)
+
+    def _expire(self, partition: Partition, wake: WakeTimer, now: Millis) -> None:
+        execution: Execution | None = partition.batch.get(header_key(wake.execution_id))
+        known = wake.data or {}
+        if known.get("leaving"):
+            if execution is None:  # else it came back meanwhile, with all its entries
+                self._leave(partition, wake, now)
+            return
+        if execution is None or not execution.state.terminated or execution.seq != known.get("seq"):
+            return  # it was restarted since, or its end is not the last thing that happened
+        awaited: Millis = partition.batch.get(_retry_key(execution.id)) or 0
+        if execution.scope.open > 0 or awaited > now:  # tasks after the end still run, or its retry is still to come
+            self.ended(partition, execution, max(now, awaited))
+        elif not self._awaits_index(partition, wake, now):
+            partition.batch.put(header_key(execution.id), None)
+            self._leave(partition, wake, now)
+
+    def _leave(self, partition: Partition, wake: WakeTimer, now: Millis) -> None:
+        """Drop the entries of an execution whose header is gone: no command finds half of one."""
+        keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), STEP)]
+        for key in keys:
+            partition.batch.put(key, None)
+        if len(keys) == STEP:
+            self._timers.set(partition, now, replace(wake, data={"leaving": True}))
+
+    def _forget(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound]:
+        """The record of a deletion goes, too, once the indexers have seen it: nothing of the execution is left."""
+        if partition.batch.get(header_key(wake.execution_id)) is not None or self._awaits_index(partition, wake, now):
+            return ()
+        return (Outbound(Topic.EXECUTION_EVENTS, wake.execution_id, None, partition.number),)
+
+    def _awaits_index(self, partition: Partition, wake: WakeTimer, now: Millis) -> bool:
+        """Whether the search store lacks what happened when the timer was set; then it is set again."""
+        waits = self._fleet.projected.get(partition.number, 0) < wake.at - self._keep
+        if waits:
+            self._timers.set(partition, now + min(self._keep, AGAIN), wake)
+        return waits
+
+
+def _retry_key(execution_id: str) -> str:
+    return f"{execution_prefix(execution_id)}w"
