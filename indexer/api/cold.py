@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
+from prometheus_client import Counter
+
 from indexer.api import snapshots
 from indexer.api.commands import Question
 from indexer.api.errors import ApiError
@@ -40,6 +42,8 @@ TIMES: Final = 3
 
 _RECALLED_FOR: Final = (RestartExecution, ReplayExecution, ChangeTaskRunState, ChangeExecutionState, SetLabels)
 """Commands that can do something with an execution that has ended long ago."""
+
+RECALLS: Final = Counter("runyard_api_recalls", "Executions that were brought back into the executor for a command")
 
 _log = logging.getLogger(__name__)
 
@@ -113,6 +117,8 @@ async def recall(tenant: Tenant, execution_id: str, *, restarts: bool = False) -
     command = RecallExecution(execution_id, new_id(), now(), tenant=tenant.name, snapshot=carried)
     answer = await tenant.services.commands.ask(Question(command, execution_id))
     if isinstance(answer, Accepted):
+        RECALLS.inc()
+        _log.info("execution %s is back in the executor", execution_id)
         return None
     if isinstance(answer, Rejected):
         return None if answer.reason == HERE else answer
