@@ -116,6 +116,8 @@ async def recall(tenant: Tenant, execution_id: str, *, restarts: bool = False) -
     carried = await blocking(snapshots.sent, tenant, snapshot)
     command = RecallExecution(execution_id, new_id(), now(), tenant=tenant.name, snapshot=carried)
     answer = await tenant.services.commands.ask(Question(command, execution_id))
+    if answer is not None:
+        await blocking(snapshots.clean_up, tenant, snapshot)
     if isinstance(answer, Accepted):
         RECALLS.inc()
         _log.info("execution %s is back in the executor", execution_id)

@@ -71,9 +71,17 @@ def sent(tenant: Tenant, snapshot: Mapping[str, Any]) -> dict[str, Any]:
             f"Execution {document['id']} has left the executor, and its {len(content)} bytes are more than the "
             f"{LARGEST} with which one can come back"
         )
+    return reference_to(tenant.put_file(_file(document), io.BytesIO(content)), len(content))
+
+
+def clean_up(tenant: Tenant, snapshot: Mapping[str, Any]) -> None:
+    """Take the file away that `sent` may have made, when the command has its answer. Blocks."""
+    tenant.delete_files(_file(snapshot["execution"]))
+
+
+def _file(document: Document) -> str:
     root = execution_root(document["namespace"], document["flowId"], document["id"])
-    uri = tenant.put_file(f"{root}/recall-{document['seq']}.json", io.BytesIO(content))
-    return reference_to(uri, len(content))
+    return f"{root}/recall-{document['seq']}.json"
 
 
 def documents_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
