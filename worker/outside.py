@@ -12,7 +12,7 @@ import orjson
 import yaml
 
 from shared.expressions.outside import NoOutside, OutsideError, Place
-from worker.key_values import Entry
+from worker.key_values import KeyValue
 from worker.services import Services
 from worker.storage import StorageError, checked, namespace_file_path, uri_of
 
@@ -47,7 +47,7 @@ class AttemptOutside(NoOutside):
         return value
 
     def kv(self, place: Place, key: str, namespace: str) -> Any | None:  # noqa: ARG002
-        entry: Entry | None = self._services.kv.get(self._tenant, namespace, key)
+        entry: KeyValue | None = self._services.kv.get(self._tenant, namespace, key)
         return None if entry is None else entry.value
 
     def namespace_file(self, place: Place, path: str) -> str:

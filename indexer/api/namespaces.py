@@ -16,9 +16,9 @@ from starlette.datastructures import UploadFile
 
 from indexer.api.errors import json_response, not_found, refused
 from indexer.api.files import NAMESPACE_FILES, chunks
-from indexer.api.key_values import KeyValue, is_key
 from indexer.api.reading import blocking, now
 from indexer.api.tenancy import OfTenant, Tenant
+from shared.key_values import KeyValue, is_key
 from shared.model.moment import iso, parse_duration
 
 router: Final = APIRouter(prefix="/namespaces", tags=["Namespaces"])

@@ -7,9 +7,9 @@ from typing import Any
 
 from indexer.api.errors import ApiError
 from indexer.api.files import NAMESPACE_FILES
-from indexer.api.key_values import KeyValues
 from indexer.api.tenancy import DEFAULT_TENANT, within_tenant
 from shared.expressions.outside import NoOutside, OutsideError, Place
+from shared.key_values import KeyValues
 from shared.model.reference import LARGEST
 from shared.ports import BlobStore
 from shared.settings import Settings

@@ -13,10 +13,10 @@ from fastapi import Depends, Path, Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexer.api.errors import not_found, refused
-from indexer.api.key_values import KeyValues
 from indexer.api.services import Services
 from indexer.recent import Snapshot
 from shared.flow_directory import FlowDirectory
+from shared.key_values import KeyValues
 from shared.messages import FlowStored
 from shared.model.document import Kind
 from shared.model.flow import Flow

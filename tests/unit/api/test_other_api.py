@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from indexer.api.key_values import KeyValues
 from indexer.api.outside import ServerOutside
 from shared.expressions.outside import OutsideError, Place
+from shared.key_values import KeyValues
 from shared.messages import CreateExecution
 from shared.model.document import Kind
 from shared.ports import Versioned
