@@ -73,7 +73,8 @@ class Departures:
         if execution is None or not execution.state.terminated or execution.seq != known.get("seq"):
             return  # it was restarted since, or its end is not the last thing that happened
         awaited: Millis = partition.batch.get(_retry_key(execution.id)) or 0
-        if execution.scope.open > 0 or awaited > now:  # tasks after the end still run, or its retry is still to come
+        busy = execution.scope.open > 0 or execution.labels_due  # tasks after the end still run, or labels are shown
+        if busy or awaited > now:  # or its retry is still to come
             self.ended(partition, execution, max(now, awaited))
         elif not self._awaits_index(partition, wake, now):
             partition.batch.put(header_key(execution.id), None)

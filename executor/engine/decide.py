@@ -264,6 +264,7 @@ _REMEMBERED: Final = (
 
 _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "retry": attempts.retry_due,
+    "labels": lambda draft, _: labels.due(draft),
     "schedule": lambda draft, _: creation.scheduled(draft),
     "pause-delay": pauses.delay_over,
     "pause-timeout": pauses.timeout_over,

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from executor.engine.draft import Draft
-from executor.engine.effects import Send
+from executor.engine.effects import Send, SetTimer
 from executor.engine.entries import all_batches_prefix, task_runs_prefix, values_prefix
-from executor.engine.events import ExecutionDeleted, LabelsChanged, TaskRunRelabelled
-from shared.messages import ContinueLabels, SetLabels
+from executor.engine.events import ExecutionDeleted, ExecutionUpdated, LabelsChanged, TaskRunRelabelled
+from shared.messages import ContinueLabels, SetLabels, WakeTimer
 
 STEP: Final = 500
 """Documents that one step writes again, as for a fan-out."""
+PAUSE: Final = 1000
+"""Milliseconds between two times that task runs' documents are written again for changed labels."""
+PAUSE_PER_TASK_RUN: Final = 1
+"""Milliseconds more for each task run: a task in a loop that sets labels does not cost the square of the loop."""
 
 
 def set_labels(draft: Draft, command: SetLabels) -> str | None:
@@ -20,7 +24,7 @@ def set_labels(draft: Draft, command: SetLabels) -> str | None:
     if command.replace:
         kept = [(key, value) for key, value in draft.execution.labels if key.startswith("system.")]
         draft.emit(LabelsChanged, labels=(*kept, *((key, value) for key, value in command.labels)))
-        _show(draft, "")
+        _show_soon(draft)
     else:
         add(draft, command.labels)
     return None
@@ -31,13 +35,40 @@ def add(draft: Draft, labels: Mapping[str, Any] | list[list[str]]) -> None:
     pairs = dict(labels)
     kept = [(key, value) for key, value in draft.execution.labels if key not in pairs]
     draft.emit(LabelsChanged, labels=(*kept, *((key, str(value)) for key, value in pairs.items())))
-    _show(draft, "")
+    _show_soon(draft)
 
 
 def go_on(draft: Draft, command: ContinueLabels) -> str | None:
     """The next chunk."""
     _show(draft, command.after)
     return None
+
+
+def due(draft: Draft) -> str | None:
+    """The time has come to show what changed since the documents were last written for labels."""
+    if not draft.execution.labels_due:
+        return "the labels are shown already"
+    _show_now(draft)
+    return None
+
+
+def _show_soon(draft: Draft) -> None:
+    """At once, or, where it was done a moment ago, together with what changes until its time has come."""
+    execution = draft.execution
+    if execution.labels_due:
+        return
+    next_time = execution.labels_shown + PAUSE + PAUSE_PER_TASK_RUN * execution.task_runs
+    if draft.now >= next_time:
+        _show_now(draft)
+        return
+    draft.emit(ExecutionUpdated, fields={"labels_due": True})
+    wake = WakeTimer(execution_id=execution.id, command_id=f"labels-{execution.id}", at=next_time, timer="labels")
+    draft.effect(SetTimer(next_time, wake))
+
+
+def _show_now(draft: Draft) -> None:
+    draft.emit(ExecutionUpdated, fields={"labels_due": False, "labels_shown": draft.now})
+    _show(draft, "")
 
 
 def _show(draft: Draft, after: str) -> None:

@@ -6,8 +6,9 @@ refused with the reason.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -34,6 +35,7 @@ from shared.messages import HERE, DeleteExecution, RecallExecution
 from shared.model.execution import Execution
 from shared.model.recall import NotRecallable, execution_of, json_of, task_run_of
 from shared.model.reference import is_reference
+from shared.model.scope import Phase
 from shared.model.task_run import TaskRun
 
 Document = Mapping[str, Any]
@@ -62,7 +64,7 @@ def recall(draft: Draft, command: RecallExecution) -> str | None:
     reason = _incomplete(draft, execution, runs, entries)
     if reason is not None:
         return reason
-    for run in runs:
+    for run in _counted(runs):
         entries[task_run_key(run.execution_id, run.id)] = run
     last = max([execution.seq, *(run.seq for run in runs), *(entry["seq"] for entry in snapshot["entries"])])
     draft.emit_after(last, ExecutionRecalled, execution=execution, entries=entries)
@@ -86,6 +88,23 @@ def _entries(execution_id: str, snapshot: Mapping[str, Any]) -> Iterator[tuple[s
         if value is not None:
             values = document["entry"].get("vs", ())
             yield outputs_key(execution_id, document["taskId"], values), value
+
+
+def _counted(runs: Sequence[TaskRun]) -> Iterator[TaskRun]:
+    """The task runs with their counters of children: a document that ended before the last child shows older ones."""
+    children: defaultdict[str, list[TaskRun]] = defaultdict(list)
+    for run in runs:
+        if run.parent_id is not None and not run.superseded:
+            children[run.parent_id].append(run)
+    for run in runs:
+        scope = run.scope
+        if scope is None or run.superseded:
+            yield run
+            continue
+        tally = Counter(child.state.current.value for child in children[run.id] if child.phase is Phase.TASKS)
+        later = scope.phase is not Phase.TASKS
+        other = Counter(child.state.current.value for child in children[run.id] if later and child.phase is scope.phase)
+        yield replace(run, scope=replace(scope, open=0, tally=dict(tally), other=dict(other)))
 
 
 def _incomplete(draft: Draft, execution: Execution, runs: Sequence[TaskRun], entries: Mapping[str, Any]) -> str | None:

@@ -64,6 +64,8 @@ class Execution:
     breached: bool = False  #: an SLA violation has already changed it
     paused_runs: int = 0  #: task runs that are PAUSED now
     retrying_runs: int = 0  #: task runs that are RETRYING now
+    labels_shown: Millis = 0  #: when task runs' documents were last written for changed labels
+    labels_due: bool = False  #: a timer writes them again
     seq: int = 0  #: sequence number of the last event
 
     def to_data(self) -> dict[str, Any]:

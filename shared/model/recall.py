@@ -22,7 +22,16 @@ ENTRY: Final = "entry"
 """The field of a document that holds what else the entry has."""
 
 _TASK_RUN_REST: Final = ("ix", "po", "ph", "vs", "rs", "rt", "sc")
-_EXECUTION_REST: Final = ("caller", "slot", "breached", "task_runs", "superseded", "paused_runs", "retrying_runs")
+_EXECUTION_REST: Final = (
+    "caller",
+    "slot",
+    "breached",
+    "task_runs",
+    "superseded",
+    "paused_runs",
+    "retrying_runs",
+    "labels_shown",
+)
 
 
 class NotRecallable(ValueError):
@@ -99,6 +108,7 @@ def execution_of(document: Mapping[str, Any]) -> Execution:
         breached=rest.get("breached", False),
         paused_runs=rest.get("paused_runs", 0),
         retrying_runs=rest.get("retrying_runs", 0),
+        labels_shown=rest.get("labels_shown", 0),
         seq=document["seq"],
     )
 
