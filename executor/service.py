@@ -72,8 +72,9 @@ class Executor:
             globals=settings.globals or None,
         )
         fleet = Fleet(heartbeats, chosen.lease)
+        skips = Skips.of(chosen)
         dispatcher = Dispatcher(
-            fleet, plans.of, chosen.lease, journal.partition_of, limit=settings.topics.max_message_bytes
+            fleet, plans.of, chosen.lease, journal.partition_of, limit=settings.topics.max_message_bytes, skips=skips
         )
         self.processor = Processor(
             journal,
@@ -82,9 +83,7 @@ class Executor:
             triggers=FlowTriggers(self.flows, env, self._triggered_inputs),
             batch=chosen.batch,
             keep_ended=round(chosen.keep_ended * 1000),
-            skips=Skips(
-                frozenset(chosen.skip_executions), frozenset(chosen.skip_flows), frozenset(chosen.skip_namespaces)
-            ),
+            skips=skips,
             registry=registry,
         )
 
