@@ -6,6 +6,7 @@ import base64
 import binascii
 import contextlib
 import zlib
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -63,6 +64,11 @@ def dead_letter(
         packed=packed,
         size=None if value is None else len(value),
     )
+
+
+def without(letter: DeadLetter) -> DeadLetter:
+    """The letter without its bytes, where these are too many for a record."""
+    return replace(letter, value=None, packed=False)
 
 
 def content(letter: DeadLetter) -> bytes | None:
