@@ -23,11 +23,11 @@ from executor.triggers import FlowTriggers
 from shared.expressions import Outside, OutsideError, Place, Renderer, RenderError
 from shared.flow_directory import FlowDirectory
 from shared.flows.inputs import resolve_inputs, resolve_outputs
-from shared.flows.plugins import installed_failures
 from shared.messages import Heartbeat
 from shared.model.flow import Flow
 from shared.model.identifier import new_id
 from shared.model.reference import uri_of
+from shared.plugin_failures import tell_failures
 from shared.ports import EventLog, Journal, JournalError, Outbound, Topic
 from shared.secrecy import sealed
 from shared.settings import Settings
@@ -93,7 +93,7 @@ class Executor:
         self.flows.catch_up(60.0)
         beats = threading.Thread(target=self._beat, name="executor-heartbeats", daemon=True)
         beats.start()
-        self._tell_failures()
+        tell_failures(self._log, "executor")
         logger.info("Executor %s is ready", self.session)
         try:
             while not self._stop.is_set():
@@ -109,15 +109,6 @@ class Executor:
             beats.join(timeout=5)
             self.flows.close()
             logger.info("Executor %s has stopped", self.session)
-
-    def _tell_failures(self) -> None:
-        """Packages whose types this executor does not know: a flow that names one of them is refused or fails."""
-        at = time.time_ns() // 1_000_000
-        letters = [failure.letter("executor", at) for failure in installed_failures()]
-        try:
-            self._log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()) for letter in letters])
-        except JournalError as error:
-            logger.warning("%d dead letters about packages were not written: %s", len(letters), error)
 
     def stop(self) -> None:
         """End after the step in hand."""

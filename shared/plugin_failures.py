@@ -1,0 +1,21 @@
+"""Plugin failures: packages whose types a service does not know are dead letters of it, written when it starts."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from shared.flows.plugins import installed_failures
+from shared.ports import EventLog, JournalError, Outbound, Topic
+
+_log = logging.getLogger(__name__)
+
+
+def tell_failures(log: EventLog, service: str) -> None:
+    """Write a dead letter for each package that could not be loaded here. A log that is away is no reason to wait."""
+    at = time.time_ns() // 1_000_000
+    letters = [failure.letter(service, at) for failure in installed_failures()]
+    try:
+        log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()) for letter in letters])
+    except JournalError as error:
+        _log.warning("%d dead letters about packages were not written: %s", len(letters), error)
