@@ -29,7 +29,7 @@ from executor.skips import Skips
 from executor.timers import Timers
 from executor.triggers import FlowTriggers
 from shared import messages as m
-from shared.dead_letters import dead_letter, origin_of
+from shared.dead_letters import buried, dead_letter, origin_of
 from shared.model.execution import Execution
 from shared.model.identifier import derive_id
 from shared.model.moment import Millis
@@ -643,7 +643,7 @@ class Processor:
             letter.task_run_id,
         )
         self.metrics.dead_letters.labels(why).inc()
-        self._outputs.append(Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()))
+        self._outputs.append(buried(letter))
 
     def _show(self) -> None:
         metrics = self.metrics

@@ -18,7 +18,7 @@ from typing import Final
 from indexer.dead_letters import DeadLetters, records_of
 from indexer.delivery import Delivery, Item
 from indexer.projection import Removal, project
-from shared.dead_letters import content, place_of
+from shared.dead_letters import buried, content, place_of
 from shared.messages import (
     AttemptEvent,
     DeadLetter,
@@ -259,8 +259,7 @@ class _Together:
 
 
 def _mark(done: Replayed) -> Outbound:
-    mark = DeadLetterReplayed(done.origin, time.time_ns() // 1_000_000, f"{done.outcome}: {done.detail}")
-    return Outbound(Topic.DEAD_LETTERS, done.origin, mark.to_bytes())
+    return buried(DeadLetterReplayed(done.origin, time.time_ns() // 1_000_000, f"{done.outcome}: {done.detail}"))
 
 
 def _projected(record: Inbound) -> object:

@@ -12,11 +12,11 @@ from prometheus_client import Counter, Gauge
 
 from indexer.delivery import Delivery, Item
 from indexer.projection import PROJECTED, Removal, project
-from shared.dead_letters import dead_letter, origin_of
+from shared.dead_letters import buried, dead_letter, origin_of
 from shared.messages import DeadLetter, UnknownMessage
 from shared.model.document import Kind
 from shared.model.moment import Millis
-from shared.ports import DocumentStore, EventLog, Inbound, JournalError, Outbound, RecordTooLarge, Subscription, Topic
+from shared.ports import DocumentStore, EventLog, Inbound, JournalError, RecordTooLarge, Subscription, Topic
 from shared.settings import Settings
 
 LAG: Final = Gauge("runyard_indexer_lag_records", "Records that are not in the search store yet")
@@ -270,11 +270,11 @@ class Projector:
                 letter.task_run_id,
             )
             try:
-                self._log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes())])
+                self._log.publish([buried(letter)])
             except RecordTooLarge as error:
                 longer = f"{reason}; its {len(record.value or b'')} bytes are not kept: {error}"
                 letter = letter_of(record, longer, service=self._service, keep=False)
-                self._log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes())])
+                self._log.publish([buried(letter)])
             DEAD_LETTERS.inc()
         dead.clear()
 

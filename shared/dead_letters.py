@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import orjson
 
-from shared.messages import DeadLetter
+from shared.messages import DeadLetter, DeadLetterReplayed
 from shared.model.moment import Millis
-from shared.ports import Inbound, Topic
+from shared.ports import Inbound, Outbound, Topic
 
 PACKED_FROM: Final = 64 * 1024
 """Bytes from which a value is kept compressed: base64 makes it a third larger, and a letter is a record with a limit.
@@ -64,6 +64,11 @@ def dead_letter(
         packed=packed,
         size=None if value is None else len(value),
     )
+
+
+def buried(letter: DeadLetter | DeadLetterReplayed) -> Outbound:
+    """The record of a letter, or of what became of it. All stand in one partition: they are replayed in their order."""
+    return Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes(), 0)
 
 
 def without(letter: DeadLetter) -> DeadLetter:

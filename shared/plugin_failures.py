@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
+from shared.dead_letters import buried
 from shared.flows.plugins import installed_failures
-from shared.ports import EventLog, JournalError, Outbound, Topic
+from shared.ports import EventLog, JournalError
 
 _log = logging.getLogger(__name__)
 
@@ -16,6 +17,6 @@ def tell_failures(log: EventLog, service: str) -> None:
     at = time.time_ns() // 1_000_000
     letters = [failure.letter(service, at) for failure in installed_failures()]
     try:
-        log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()) for letter in letters])
+        log.publish([buried(letter) for letter in letters])
     except JournalError as error:
         _log.warning("%d dead letters about packages were not written: %s", len(letters), error)

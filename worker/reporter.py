@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from shared.dead_letters import without
+from shared.dead_letters import buried, without
 from shared.messages import DeadLetter
-from shared.ports import EventLog, JournalError, Outbound, RecordTooLarge, Topic
+from shared.ports import EventLog, JournalError, Outbound, RecordTooLarge
 from worker import gauges
 
 BATCH: Final = 1_000
@@ -74,9 +74,7 @@ class Reporter:
             letter.task_run_id,
         )
         gauges.DEAD_LETTERS.labels(why).inc()
-        whole, short = (
-            Outbound(Topic.DEAD_LETTERS, each.origin, each.to_bytes()) for each in (letter, without(letter))
-        )
+        whole, short = buried(letter), buried(without(letter))
         self.report(Report((whole,), instead=lambda _: (short,)))
 
     def has_room(self) -> bool:
