@@ -184,7 +184,7 @@ class LetterReplay:
             return
         wanted = {letter.key: event.execution_id for letter, event in documents}
         executions = frozenset(wanted.values())
-        since = min(event.at for _, event in documents) - SKEW
+        since = min(min(letter.at, event.at) for letter, event in documents) - SKEW
         last: dict[str, Inbound] = {}
         deleted: dict[str, int] = {}
         for record in records_of(self._log, Topic.EXECUTION_EVENTS, since):

@@ -136,11 +136,15 @@ def _source(config: Path | None, server: str | None, data: Path | None) -> Itera
 def _direct(config: Path | None, data: Path | None) -> Iterator[Source]:
     from runyard.backends import EmbeddedBackends, ServerBackends  # noqa: PLC0415
     from runyard.letter_sources import Direct  # noqa: PLC0415
+    from shared.adapters.sqlite import StorageError  # noqa: PLC0415
 
     settings = read_settings(config)
     if data is not None:
         check_data(data)
-    embedded = EmbeddedBackends(data) if data is not None else None
+    try:
+        embedded = EmbeddedBackends(data) if data is not None else None
+    except StorageError as error:
+        raise failed(f"{error}; a standalone that runs is asked by runyard dead-letters --server") from None
     backends = embedded or ServerBackends(settings)
     log = backends.event_log()
     source = Direct(log, backends.documents, settings.indexer)
