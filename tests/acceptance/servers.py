@@ -146,6 +146,7 @@ class ClusterServer(Server):
 
     def __init__(self, stack: Stack, elasticsearch: str) -> None:
         super().__init__(stack.url)
+        self.stack = stack
         self.alias = f"{elasticsearch}/{stack.index_prefix}task-runs"
 
     def indexed(self, execution_id: str, count: int) -> list[dict[str, Any]]:
