@@ -93,7 +93,7 @@ class Executor:
         self.flows.catch_up(60.0)
         beats = threading.Thread(target=self._beat, name="executor-heartbeats", daemon=True)
         beats.start()
-        tell_failures(self._log, "executor")
+        self.processor.metrics.dead_letters.labels("plugin").inc(tell_failures(self._log, "executor"))
         logger.info("Executor %s is ready", self.session)
         try:
             while not self._stop.is_set():

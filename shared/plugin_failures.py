@@ -12,11 +12,15 @@ from shared.ports import EventLog, JournalError
 _log = logging.getLogger(__name__)
 
 
-def tell_failures(log: EventLog, service: str) -> None:
-    """Write a dead letter for each package that could not be loaded here. A log that is away is no reason to wait."""
+def tell_failures(log: EventLog, service: str) -> int:
+    """Write a dead letter for each package that could not be loaded here; how many there are.
+
+    A log that is away is no reason to wait.
+    """
     at = time.time_ns() // 1_000_000
     letters = [failure.letter(service, at) for failure in installed_failures()]
     try:
         log.publish([buried(letter) for letter in letters])
     except JournalError as error:
         _log.warning("%d dead letters about packages were not written: %s", len(letters), error)
+    return len(letters)

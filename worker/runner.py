@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import threading
 import time
@@ -11,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from shared.dead_letters import dead_letter
 from shared.expressions.errors import Refusal, RenderError
-from shared.messages import AttemptDeclined, AttemptEnded, AttemptEvent, AttemptStarted, DeadLetter, RunTaskRun
+from shared.messages import AttemptDeclined, AttemptEnded, AttemptEvent, AttemptStarted, RunTaskRun
 from shared.model.moment import Millis, parse_duration
-from shared.ports import Outbound, RecordTooLarge, Topic
+from shared.ports import Inbound, Outbound, RecordTooLarge, Topic
 from worker import gauges
 from worker.attempt import Attempt, Interruption
 from worker.catalog import TaskCatalog
@@ -155,18 +155,9 @@ class Runner:
             raise
         except Exception as error:
             reason = f"the constructor of {command.task.get('type')} raised: {_text(error)}"
-            value = command.to_bytes()
-            letter = DeadLetter(
-                origin=_origin(command),
-                reason=context.hidden(reason),
-                at=self._clock(),
-                service="worker",
-                key=command.session,
-                value=base64.b64encode(value).decode(),
-                execution_id=command.execution_id,
-                task_run_id=command.task_run_id,
-                size=len(value),
-            )
+            inbox = Inbound(Topic.TASK_RUN_COMMANDS, 0, 0, command.session, command.to_bytes(), 0)
+            letter = dead_letter(inbox, context.hidden(reason), "worker", self._clock())
+            letter = replace(letter, origin=_origin(command))
             self._reporter.bury(letter, "plugin")
             raise
 

@@ -269,5 +269,7 @@ def test_list_show_and_replay_on_kafka(cluster: ClusterServer) -> None:
     again = cluster.run("dead-letters", "replay", document, command_origin)
     assert written.returncode == 0
     assert f"{document}: written: version 2" in written.stdout
-    assert again.stdout.count("replayed before") == 2
+    assert "2 replayed before" in again.stdout
+    gone = m.EventRecord("ExecutionDeleted", e, 3, record.at)  # other tests share the index
+    log.publish([Outbound(Topic.EXECUTION_EVENTS, e, gone.to_bytes(), partition_of(e, partitions))])
     log.close()

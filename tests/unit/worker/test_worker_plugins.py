@@ -13,7 +13,7 @@ from runyard import plugin
 from shared.dead_letters import content
 from shared.messages import DeadLetter, decode
 from shared.ports import Topic
-from tests.unit.worker.memory import Bench, until
+from tests.unit.worker.memory import Bench, MemoryLog, until
 from worker.catalog import TaskCatalog
 from worker.context import Context
 from worker.task import Task
@@ -121,6 +121,18 @@ def test_the_corpus_types_are_found_on_the_path(monkeypatch: pytest.MonkeyPatch)
     assert bench.log.lines()[-1].text == "by alias"
     assert large.outputs["size"] > 1_100_000
     assert encrypted.outputs["value"]["type"] == "io.kestra.datatype:aes_encrypted"
+
+
+def test_a_letter_too_large_for_the_log_is_named_without_its_bytes() -> None:
+    """The command of a constructor that raises may not fit into a letter: then place and size are kept."""
+    with Bench(tasks=TaskCatalog((*core_tasks(), Explosive)), log=MemoryLog(limit=3_000)) as bench:
+        command = bench.send("com.example.Explosive", fuse="x", more="y" * 5_000)
+        ended = bench.ended(command)
+        (letter,) = until(lambda: bench.log.messages(Topic.DEAD_LETTERS), "a dead letter")
+
+    assert ended.state == "FAILED"
+    assert isinstance(letter, DeadLetter)
+    assert (letter.task_run_id, letter.value, letter.size) == (command.task_run_id, None, len(command.to_bytes()))
 
 
 def test_the_documentation_shows_the_example() -> None:
