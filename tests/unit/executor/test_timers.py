@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from executor import departures
 from executor.partition import Partition
 from executor.timers import Timers
 from shared import messages as m
@@ -162,6 +163,10 @@ def told(stand: Stand, worker: FakeWorker) -> list[list[str]]:
         worker.beat()
         stand.settle(worker)
         stand.pass_time(1)
+    for _ in range(2):  # one that waits for the index is looked at again
+        stand.pass_time(61)
+        worker.beat()
+        stand.settle(worker)
     return events(stand)
 
 
@@ -273,14 +278,39 @@ def test_the_timers_of_an_execution_leave_with_it(stands: Callable[[], Stand]) -
 
     stand.send(m.DeleteExecution(execution_id=deleted, command_id="delete", at=stand.now))
     stand.settle(worker)
-    assert len(stand.processor._timers) == 2
+    assert len(stand.processor._timers) == 3  # the year's and the expiry of one, the last trace of the other
     stand.pass_time(3601)
+    stand.settle(worker)
+    stand.pass_time(61)
     stand.settle(worker)
 
     assert stand.execution(left) is None
     assert len(stand.processor._timers) == 0
     for partition in stand.processor._owned.values():
         assert list(partition.entries.keys("")) == []
+
+
+def test_an_execution_with_many_timers_leaves_in_steps(
+    stands: Callable[[], Stand], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step removes a bounded number of timers; in the end none is left."""
+    stand = stands()
+    promises = "".join(f"  - {{id: s{n}, type: MAX_DURATION, behavior: FAIL, duration: P9D}}\n" for n in range(7))
+    stand.add(f"{HEAD}sla:\n{promises}{LOG % (CORE, '')}")
+    worker = FakeWorker(stand, "w1")
+    stand.create()
+    stand.settle(worker)
+    monkeypatch.setattr(departures, "STEP", 2)
+    stand.pass_time(3601)
+    stand.step(1)
+    stand.pass_time(61)
+
+    stand.step(1)
+    between = len(stand.processor._timers)
+    stand.settle(worker)
+
+    assert between == 6  # of seven, five, and the next step
+    assert len(stand.processor._timers) == 0
 
 
 def test_cancelled_timers_are_forgotten_before_their_time() -> None:
