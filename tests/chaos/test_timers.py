@@ -38,7 +38,7 @@ def ended(http: httpx.Client, execution_id: str, until: float) -> dict[str, Any]
     """An execution once it has ended."""
     while True:
         answer = http.get(f"/executions/{execution_id}")
-        if answer.is_success and "endDate" in (found := answer.json())["state"]:
+        if answer.is_success and (found := answer.json())["state"]["current"] in ("SUCCESS", "FAILED"):
             return found
         assert time.monotonic() < until, f"{execution_id}: {answer.text[:500]}"
         time.sleep(0.5)
