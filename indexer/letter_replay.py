@@ -103,7 +103,10 @@ class LetterReplay:
         what has been told by then is settled, and the rest is as it was.
         """
         with self._replaying:
-            yield from self._replay(origins, dry_run=dry_run)
+            for done in self._replay(origins, dry_run=dry_run):
+                if not dry_run:
+                    _log.info("dead letter %s: %s: %s", done.origin, done.outcome, done.detail)
+                yield done
 
     def _replay(self, origins: Sequence[str] | None, *, dry_run: bool) -> Iterator[Replayed]:
         known = self._letters.places()
@@ -254,7 +257,6 @@ class _Together:
             self._log.publish([record for _, record in waiting if record is not None])
             self._log.publish([_mark(done) for done, _ in waiting if done.outcome in SETTLING])
         for done, _ in waiting:
-            _log.info("dead letter %s: %s, %s", done.origin, done.outcome, done.detail)
             yield done
 
 

@@ -59,13 +59,15 @@ def list_letters(
         typer.echo(json.dumps(found, indent=1))
         return
     console = Console()
-    table = Table("origin", "at", "service", "execution", "reason", box=None, pad_edge=False)
-    table.columns[0].overflow = table.columns[3].overflow = "fold"
+    table = Table("origin", "at", "service", "execution/task run", "reason", box=None, pad_edge=False)
+    table.columns[0].overflow = table.columns[3].overflow = "fold"  # they are copied from here
+    table.columns[1].no_wrap = table.columns[2].no_wrap = True
     for letter in found["results"]:
         about = "/".join(filter(None, (letter["executionId"], letter["taskRunId"])))
         replayed = letter["replayed"]
         remark = "" if replayed is None else f" [{replayed['at']} {replayed['outcome']}]"
-        table.add_row(letter["origin"], letter["at"], letter["service"], about, f"{letter['reason']}{remark}")
+        service = letter["service"].partition("/")[0]
+        table.add_row(letter["origin"], letter["at"][:19], service, about, f"{letter['reason']}{remark}")
     console.print(table, markup=False) if found["results"] else None
     console.print(f"{len(found['results'])} of {found['total']}")
 
@@ -110,7 +112,8 @@ def replay(
     if as_json:
         typer.echo(json.dumps({"results": done, "dryRun": dry_run}, indent=1))
     else:
-        typer.echo(", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no dead letter is open")
+        told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items()) or "no dead letter is open"
+        typer.echo(f"nothing was done: {told}" if dry_run else told)
     raise typer.Exit(1 if REFUSED & counts.keys() else 0)
 
 
