@@ -42,7 +42,8 @@ class Departures:
         self._wake(partition, _EXPIRE, execution.id, now + self._keep, {"seq": execution.seq})
 
     def deleted(self, partition: Partition, execution_id: str, now: Millis) -> None:
-        """Its deletion is in the log now."""
+        """Its deletion is in the log now. What it still waited for would only lie there until it is due."""
+        self._timers.cancel(partition, execution_id)
         self._wake(partition, _FORGET, execution_id, now + self._keep)
 
     @staticmethod
@@ -81,11 +82,12 @@ class Departures:
             self._leave(partition, wake, now)
 
     def _leave(self, partition: Partition, wake: WakeTimer, now: Millis) -> None:
-        """Drop the entries of an execution whose header is gone: no command finds half of one."""
+        """Drop the entries of an execution whose header is gone, and its timers: no command finds half of one."""
+        more = self._timers.cancel(partition, wake.execution_id, STEP)
         keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), STEP)]
         for key in keys:
             partition.batch.put(key, None)
-        if len(keys) == STEP:
+        if more or len(keys) == STEP:
             self._timers.set(partition, now, replace(wake, data={"leaving": True}))
 
     def _forget(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound]:

@@ -18,6 +18,7 @@ from executor.fleet import Fleet, Session
 from executor.leases import Leases
 from executor.partition import Partition
 from executor.queues import Queues, Waiting, key_of
+from executor.skips import Skips
 from shared.messages import AttemptDeclined, AttemptEvent, RunTaskRun, StopTaskRun, WorkerCommand
 from shared.model.execution import Execution
 from shared.model.flow import Fallback, Task
@@ -55,11 +56,13 @@ class Dispatcher:
         partition_of: Callable[[str], int],
         clock: Callable[[], float] = time.monotonic,
         limit: int | None = None,
+        skips: Skips = Skips(),  # noqa: B008 -- frozen
     ) -> None:
         """`lease` in seconds; `partition_of` tells which held work is of whose executions.
 
-        `limit`: bytes of a command at most; a task run that needs more fails.
+        `limit`: bytes of a command at most; a task run that needs more fails. What `skips` names is not sent.
         """
+        self._skips = skips
         self.fleet = fleet
         self.queues = Queues()
         self.leases = Leases(lease, clock)
@@ -206,6 +209,8 @@ class Dispatcher:
         kept: list[Waiting] = []
         while (waiting := self.queues.pop(group, owned)) is not None:
             partition = owned[waiting.partition]
+            if self._skips.why(partition.batch, waiting) is not None:
+                continue
             fallback = Fallback(waiting.fallback)
             if fallback in (Fallback.FAIL, Fallback.CANCEL):
                 self.queues.remove(partition, waiting.task_run_id)
@@ -217,7 +222,9 @@ class Dispatcher:
             self.queues.put_back(waiting)
 
     def _dispatch(self, partition: Partition, waiting: Waiting, session: Session, now: Millis) -> Outbound | None:
-        """The command for one task run; None when it is no longer wanted, or is held back by a pause."""
+        """The command for one task run; None when it is no longer wanted, or is held back by a pause or a setting."""
+        if self._skips.why(partition.batch, waiting) is not None:
+            return None  # its entry stays, for an executor without the setting
         execution: Execution | None = partition.batch.get(header_key(waiting.execution_id))
         task_run: TaskRun | None = partition.batch.get(task_run_key(waiting.execution_id, waiting.task_run_id))
         if execution is None or task_run is None or task_run.state.terminated:

@@ -78,6 +78,10 @@ class Leases:
         partition.batch.put(key_of(task_run_id), None)
         return held.lease
 
+    def set_aside(self, task_run_id: str) -> None:
+        """Know nothing of it until the partition is loaded again: its entry stays, but it holds no slot."""
+        self._drop(task_run_id)
+
     def get(self, task_run_id: str) -> Lease | None:
         held = self._held.get(task_run_id)
         return None if held is None else held.lease

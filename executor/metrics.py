@@ -13,6 +13,12 @@ class Metrics:
         self.messages = Counter("runyard_executor_messages", "Messages decided", ["type"], registry=registry)
         self.rejected = Counter("runyard_executor_rejections", "Messages rejected", ["type"], registry=registry)
         self.errors = Counter("runyard_executor_errors", "Messages that raised", ["type"], registry=registry)
+        self.skipped = Counter(
+            "runyard_executor_skipped", "Messages and timers passed over by a setting", ["type"], registry=registry
+        )
+        self.dead_letters = Counter(
+            "runyard_executor_dead_letters", "Records that became dead letters", ["why"], registry=registry
+        )
         self.commits = Counter("runyard_executor_commits", "Transactions", ["outcome"], registry=registry)
         self.commit_seconds = Histogram("runyard_executor_commit_seconds", "Commit time", registry=registry)
         self.batch = Histogram(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from executor.engine.entries import Overlay, decode, encode
 from shared.ports import PartitionState
+
+_UNKEPT: Final = frozenset({"t"})
+"""Groups whose entries are not kept decoded: a timer is written once and read once, perhaps a month later."""
 
 
 class Decoded:
@@ -34,8 +37,15 @@ class Decoded:
 
     def _keep(self, key: str, value: bytes) -> Any:
         decoded = decode(key, value)
-        self._groups.setdefault(self.group(key), {})[key] = decoded
+        group = self.group(key)
+        if group not in _UNKEPT:
+            self._groups.setdefault(group, {})[key] = decoded
         return decoded
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """The keys that begin so, in order; nothing is decoded."""
+        for key, _ in self._state.scan(prefix):
+            yield key
 
     def scan(self, prefix: str, after: str = "") -> Iterator[tuple[str, Any]]:
         for key, value in self._state.scan(prefix, after):
@@ -56,7 +66,7 @@ class Decoded:
                     group.pop(key, None)
                     if not group:
                         del self._groups[name]
-            else:
+            elif name not in _UNKEPT:
                 self._groups.setdefault(name, {})[key] = value
 
 

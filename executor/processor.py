@@ -6,7 +6,6 @@ Changes lie in an overlay that later messages of the batch see and an abort drop
 
 from __future__ import annotations
 
-import base64
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -30,6 +29,7 @@ from executor.skips import Skips
 from executor.timers import Timers
 from executor.triggers import FlowTriggers
 from shared import messages as m
+from shared.dead_letters import buried, dead_letter, origin_of
 from shared.model.execution import Execution
 from shared.model.identifier import derive_id
 from shared.model.moment import Millis
@@ -51,8 +51,9 @@ logger = logging.getLogger(__name__)
 
 COUNT_EVERY: Final = 1000
 """Milliseconds between two documents of a running execution whose counts alone changed."""
-KEPT_BYTES: Final = 100_000
-"""Bytes of a message at most that its dead letter repeats when its execution fails in the same step."""
+KEPT_BYTES: Final = 1_000_000
+"""Bytes of a message at most that its dead letter repeats when its execution fails in the same step: the message may
+be large because of what made the step fail."""
 IDLE: Final = 0.5
 """Seconds of the longest poll: an idle executor looks at leases this often."""
 WAITING: Final = 0.02
@@ -214,14 +215,14 @@ class Processor:
             except JournalError:
                 raise
             except Exception as problem:
-                logger.exception("%s cannot be handled", "A timer" if record is None else _origin(record))
+                logger.exception("%s cannot be handled", "A timer" if record is None else origin_of(record))
                 self._drop(self._owned.values())
                 error = problem
         assert error is not None
         raise error
 
     def _next_timer(self, now: Millis) -> tuple[Partition, m.WakeTimer] | None:
-        due = self._timers.due(now, self._owned, 1)
+        due = self._timers.due(now, self._owned, 1, self._spared)
         return due[0] if due else None
 
     def _handle(self, record: Inbound | None, now: Millis, _: Exception | None) -> dict[tuple[Topic, int], int] | None:
@@ -247,8 +248,8 @@ class Processor:
             try:
                 message = m.decode(record.value or b"")
             except m.UnknownMessage:
-                logger.debug("%s is no message", _origin(record))
-            self._dead_letter(record, str(error), now, keep=len(record.value or b"") <= KEPT_BYTES)
+                logger.debug("%s is no message", origin_of(record))
+            self._dead_letter(record, str(error), now, "failed", keep=len(record.value or b"") <= KEPT_BYTES)
         self._touched.add(partition.number)
         if isinstance(message, m.ExecutionCommand | m.AttemptEvent):
             decision = fail_execution(partition.batch, message.execution_id, now, self._env, str(error))
@@ -269,7 +270,7 @@ class Processor:
             logger.error("Timer %s of execution %s is dropped: %s", found[1].timer, found[1].execution_id, error)
             return {}
         self._touched.add(record.partition)
-        self._dead_letter(record, str(error), now, keep=False)
+        self._dead_letter(record, str(error), now, "failed", keep=False)
         return {(record.topic, record.partition): record.offset + 1}
 
     def _patience(self) -> float:
@@ -284,17 +285,21 @@ class Processor:
         try:
             message = m.decode(record.value or b"")
         except m.UnknownMessage as error:
-            self._dead_letter(record, str(error), now)
+            self._dead_letter(record, str(error), now, "unreadable")
             return
-        self.metrics.messages.labels(type(message).__name__).inc()
+        name = type(message).__name__
+        self.metrics.messages.labels(name).inc()
         if isinstance(message, m.FlowCommand):
             self._at_gate(partition, message, record, now)
+        elif not isinstance(message, m.AttemptEvent | m.ExecutionCommand):
+            self._dead_letter(record, f"{name} is not for executors", now, "unreadable")
+        elif (reason := self._skips.why(partition.batch, message)) is not None:
+            self.metrics.skipped.labels(name).inc()
+            self._dead_letter(record, reason, now, "skipped")
         elif isinstance(message, m.AttemptEvent):
-            self._from_worker(partition, message, now)
-        elif isinstance(message, m.ExecutionCommand):
-            self._decide(partition, message, now)
+            self._from_worker(partition, message, record, now)
         else:
-            self._dead_letter(record, f"{type(message).__name__} is not for executors", now)
+            self._decide(partition, message, now)
 
     def _at_gate(self, partition: Partition, command: m.FlowCommand, record: Inbound, now: Millis) -> None:
         try:
@@ -302,7 +307,7 @@ class Processor:
         except Exception as error:
             logger.exception("Flow command %s of %s failed", type(command).__name__, gates.uid(command))
             self.metrics.errors.labels(type(command).__name__).inc()
-            self._dead_letter(record, str(error), now)
+            self._dead_letter(record, f"{type(error).__name__}: {error}", now, "failed")
             return
         for reply in answer.commands:
             self._outputs.append(Outbound(Topic.EXECUTION_COMMANDS, reply.execution_id, reply.to_bytes()))
@@ -314,10 +319,17 @@ class Processor:
         created = self._triggers.consider(partition.batch, command) if self._triggers is not None else None
         return gates.GateAnswer([created] if created is not None else [])
 
-    def _from_worker(self, partition: Partition, message: m.AttemptEvent, now: Millis) -> None:
-        """Results of another attempt or dispatch than the leased one are rejected."""
+    def _from_worker(self, partition: Partition, message: m.AttemptEvent, record: Inbound, now: Millis) -> None:
+        """Results of another attempt or dispatch than the leased one are rejected.
+
+        One for an execution that is not here may be all that is left of work that was done: it is a dead letter, too.
+        """
         if not self._dispatcher.accepts(message):
             self.metrics.rejected.labels(type(message).__name__).inc()
+            if partition.batch.get(header_key(message.execution_id)) is None:
+                reason = f"{type(message).__name__} of an execution that is not known: it has left, or never was"
+                self._dead_letter(record, reason, now, "unknown execution")
+                return
             logger.info(
                 "%s of execution %s task run %s attempt %d dispatch %d is rejected: it is not the leased work",
                 type(message).__name__,
@@ -347,8 +359,6 @@ class Processor:
 
     def _decide(self, partition: Partition, message: Incoming, now: Millis) -> None:
         self._touched.add(partition.number)
-        if self._skips.covers(partition.batch, message):
-            return
         try:
             if message.execution_id in self._refused:
                 decision = refuse(partition.batch, message, now, self._env, self._refused[message.execution_id])
@@ -495,7 +505,7 @@ class Processor:
     # -------------------------------------------------------------- time and workers
 
     def _fire(self, now: Millis, limit: int | None = None) -> int:
-        due = self._timers.due(now, self._owned, self._batch if limit is None else limit)
+        due = self._timers.due(now, self._owned, self._batch if limit is None else limit, self._spared)
         for partition, wake in due:
             self._touched.add(partition.number)
             records = self._departures.due(partition, wake, now)
@@ -504,6 +514,13 @@ class Processor:
             else:
                 self._outputs.extend(records)
         return len(due)
+
+    def _spared(self, partition: Partition, wake: m.WakeTimer) -> bool:
+        """A timer of what is passed over stays, for an executor without the setting."""
+        if self._skips.why(partition.batch, wake) is None:
+            return False
+        self.metrics.skipped.labels(type(wake).__name__).inc()
+        return True
 
     def _look_after_workers(self, now: Millis, *, caught_up: bool) -> int:
         """Hear the heartbeats; take back what is lost, unless answers of workers may still wait to be read."""
@@ -519,6 +536,9 @@ class Processor:
         for number, message in lost:
             partition = self._owned.get(number)
             if partition is None:
+                continue
+            if self._skips.why(partition.batch, message) is not None:
+                self._dispatcher.leases.set_aside(message.task_run_id)
                 continue
             lease = self._dispatcher.leases.end(partition, message.task_run_id)
             if lease is None:
@@ -581,10 +601,11 @@ class Processor:
 
     def _drop(self, partitions: Iterable[Partition]) -> None:
         """Nothing of the batch was stored: what is in memory follows the state again."""
-        for partition in list(partitions):
+        dropped = list(partitions)
+        for partition in dropped:
             partition.dropped()
-            self._timers.load(partition)
             self._dispatcher.load(partition)
+        self._timers.load(*dropped)
         self._uncounted.update(self._recounted)  # their documents were to be written with the batch
         self._recounted.clear()
 
@@ -611,17 +632,18 @@ class Processor:
         else:
             partition.committed()
 
-    def _dead_letter(self, record: Inbound, reason: str, now: Millis, *, keep: bool = True) -> None:
-        logger.error("Record %s/%d/%d cannot be handled: %s", record.topic, record.partition, record.offset, reason)
-        letter = m.DeadLetter(
-            origin=_origin(record),
-            reason=reason,
-            at=now,
-            service="executor",
-            key=record.key,
-            value=base64.b64encode(record.value or b"").decode() if keep else None,
+    def _dead_letter(self, record: Inbound, reason: str, now: Millis, why: str, *, keep: bool = True) -> None:
+        letter = dead_letter(record, reason, "executor", now, keep=keep)
+        logger.log(
+            logging.DEBUG if why == "skipped" else logging.ERROR,  # that one is passed over is said once for each
+            "Dead letter %s: %s (execution %s, task run %s)",
+            letter.origin,
+            reason,
+            letter.execution_id,
+            letter.task_run_id,
         )
-        self._outputs.append(Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes()))
+        self.metrics.dead_letters.labels(why).inc()
+        self._outputs.append(buried(letter))
 
     def _show(self) -> None:
         metrics = self.metrics
@@ -631,15 +653,13 @@ class Processor:
         metrics.timers.set(len(self._timers))
 
 
-def _origin(record: Inbound) -> str:
-    return f"{record.topic}/{record.partition}/{record.offset}"
-
-
 def execution_of(record: Outbound) -> str | None:
     """The execution that a record is about."""
     if record.topic is Topic.EXECUTOR_STATE:
         kind, _, rest = record.key.partition("/")
         return rest.split("/", 1)[0] if kind == "x" else None
+    if record.topic is Topic.DEAD_LETTERS:
+        return None  # it names the execution of a record that was refused, and is none of its doing
     try:
         message = m.decode(record.value or b"")
     except m.UnknownMessage:

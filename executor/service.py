@@ -27,6 +27,7 @@ from shared.messages import Heartbeat
 from shared.model.flow import Flow
 from shared.model.identifier import new_id
 from shared.model.reference import uri_of
+from shared.plugin_failures import tell_failures
 from shared.ports import EventLog, Journal, JournalError, Outbound, Topic
 from shared.secrecy import sealed
 from shared.settings import Settings
@@ -72,8 +73,9 @@ class Executor:
             globals=settings.globals or None,
         )
         fleet = Fleet(heartbeats, chosen.lease)
+        skips = Skips.of(chosen)
         dispatcher = Dispatcher(
-            fleet, plans.of, chosen.lease, journal.partition_of, limit=settings.topics.max_message_bytes
+            fleet, plans.of, chosen.lease, journal.partition_of, limit=settings.topics.max_message_bytes, skips=skips
         )
         self.processor = Processor(
             journal,
@@ -82,9 +84,7 @@ class Executor:
             triggers=FlowTriggers(self.flows, env, self._triggered_inputs),
             batch=chosen.batch,
             keep_ended=round(chosen.keep_ended * 1000),
-            skips=Skips(
-                frozenset(chosen.skip_executions), frozenset(chosen.skip_flows), frozenset(chosen.skip_namespaces)
-            ),
+            skips=skips,
             registry=registry,
         )
 
@@ -93,6 +93,7 @@ class Executor:
         self.flows.catch_up(60.0)
         beats = threading.Thread(target=self._beat, name="executor-heartbeats", daemon=True)
         beats.start()
+        self.processor.metrics.dead_letters.labels("plugin").inc(tell_failures(self._log, "executor"))
         logger.info("Executor %s is ready", self.session)
         try:
             while not self._stop.is_set():

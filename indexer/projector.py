@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import threading
 import time
@@ -13,10 +12,11 @@ from prometheus_client import Counter, Gauge
 
 from indexer.delivery import Delivery, Item
 from indexer.projection import PROJECTED, Removal, project
+from shared.dead_letters import buried, dead_letter, origin_of
 from shared.messages import DeadLetter, UnknownMessage
 from shared.model.document import Kind
 from shared.model.moment import Millis
-from shared.ports import DocumentStore, EventLog, Inbound, JournalError, Outbound, RecordTooLarge, Subscription, Topic
+from shared.ports import DocumentStore, EventLog, Inbound, JournalError, RecordTooLarge, Subscription, Topic
 from shared.settings import Settings
 
 LAG: Final = Gauge("runyard_indexer_lag_records", "Records that are not in the search store yet")
@@ -261,7 +261,7 @@ class Projector:
     def _bury(self, dead: list[tuple[Inbound, str]]) -> None:
         """Publish dead letters; raises JournalError when the log doesn't take them, and then nothing is committed."""
         for record, reason in dead:
-            letter = dead_letter(record, reason, self._service)
+            letter = letter_of(record, reason, service=self._service)
             _log.error(
                 "dead letter %s: %s (execution %s, task run %s)",
                 letter.origin,
@@ -270,22 +270,17 @@ class Projector:
                 letter.task_run_id,
             )
             try:
-                self._log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes())])
+                self._log.publish([buried(letter)])
             except RecordTooLarge as error:
                 longer = f"{reason}; its {len(record.value or b'')} bytes are not kept: {error}"
-                letter = dead_letter(record, longer, self._service, keep=False)
-                self._log.publish([Outbound(Topic.DEAD_LETTERS, letter.origin, letter.to_bytes())])
+                letter = letter_of(record, longer, service=self._service, keep=False)
+                self._log.publish([buried(letter)])
             DEAD_LETTERS.inc()
         dead.clear()
 
 
-def origin_of(record: Inbound) -> str:
-    """Where a record stands: topic/partition/offset."""
-    return f"{record.topic.value}/{record.partition}/{record.offset}"
-
-
-def dead_letter(record: Inbound, reason: str, service: str, *, keep: bool = True) -> DeadLetter:
-    """A record that can't be projected, as a dead letter; without its bytes where these are too many (`keep`)."""
+def letter_of(record: Inbound, reason: str, *, service: str, keep: bool = True) -> DeadLetter:
+    """A record that can't be projected, as a dead letter that names what it would have changed."""
     execution_id = task_run_id = None
     try:
         found = project(record)
@@ -297,13 +292,12 @@ def dead_letter(record: Inbound, reason: str, service: str, *, keep: bool = True
         execution_id = found.routing
         of_log = (found.document or {}).get("taskRunId") if found.kind in (Kind.LOG, Kind.METRIC) else None
         task_run_id = found.id if found.kind is Kind.TASK_RUN else of_log
-    return DeadLetter(
-        origin=origin_of(record),
-        reason=reason,
-        at=time.time_ns() // 1_000_000,
-        service=service,
-        key=record.key,
-        value=base64.b64encode(record.value).decode() if keep and record.value is not None else None,
+    return dead_letter(
+        record,
+        reason,
+        service,
+        time.time_ns() // 1_000_000,
+        keep=keep,
         execution_id=execution_id,
         task_run_id=str(task_run_id) if task_run_id is not None else None,
     )

@@ -15,7 +15,8 @@ from typing import Final, Protocol, Self
 
 from indexer.delivery import Delivery, Item
 from indexer.log_end import LogEnd
-from indexer.projector import Batch, origin_of
+from indexer.projector import Batch
+from shared.dead_letters import origin_of
 from shared.ports import DocumentStore, EventLog, Tail, Topic
 from shared.settings import IndexerSettings
 

@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 
-from runyard import logs
-from shared.settings import Settings, load
+from runyard import dead_letters, logs
+from runyard.options import (
+    Config,
+    DataDirectory,
+    Host,
+    Port,
+    Server,
+    SkipExecutions,
+    SkipFlows,
+    SkipNamespaces,
+    TenantName,
+    check_data,
+    failed,
+    read_settings,
+    skips,
+    told,
+)
 
 app = typer.Typer(
     help="Runyard: an open, distributed executor for Kestra flows on Kafka and Elasticsearch.",
@@ -22,11 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; the environment wins over it")]
-Host = Annotated[str, typer.Option(help="address to listen on")]
-Port = Annotated[int, typer.Option(help="port to listen on")]
-Server = Annotated[str, typer.Option(envvar="RUNYARD_SERVER", help="address of an indexer or a standalone")]
-TenantName = Annotated[str, typer.Option("--tenant", help="tenant")]
+app.add_typer(dead_letters.app)
 
 
 def main() -> None:
@@ -34,51 +42,24 @@ def main() -> None:
     app()
 
 
-def _fail(text: str) -> typer.Exit:
-    typer.echo(f"runyard: {text}", err=True)
-    return typer.Exit(1)
-
-
-def _settings(config: Path | None, **sections: dict[str, Any]) -> Settings:
-    """The settings with what the command line gives; a wrong one is named, with its exit."""
-    try:
-        settings = load(config)
-        changes = {
-            name: getattr(settings, name).model_copy(update={k: v for k, v in values.items() if v is not None})
-            for name, values in sections.items()
-        }
-        settings = settings.model_copy(update=changes)
-    except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
-        raise _fail("settings are wrong:\n  " + "\n  ".join(lines)) from None
-    except OSError as error:
-        raise _fail(f"the settings file cannot be read: {error}") from None
-    logs.configure(settings.log_format, settings.log_level)
-    return settings
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What is wrong around a service (a port in use, a server that does not answer) in one line, with its exit."""
-    from shared.ports import JournalError  # noqa: PLC0415 -- as the commands
-
-    try:
-        yield
-    except (JournalError, OSError) as error:
-        raise _fail(str(error)) from None
-
-
 # ------------------------------------------------------------------ services
 
 
 @app.command()
-def executor(config: Config = None, host: Host = "127.0.0.1", port: Port = 8081) -> None:
+def executor(
+    config: Config = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8081,
+    skip_executions: SkipExecutions = None,
+    skip_flows: SkipFlows = None,
+    skip_namespaces: SkipNamespaces = None,
+) -> None:
     """Run an executor: it decides what runs, and sends it to workers."""
     from runyard import services  # noqa: PLC0415 -- each command imports what it needs, so that --help is quick
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
-    settings = _settings(config)
-    with _told():
+    settings = read_settings(config, executor=skips(skip_executions, skip_flows, skip_namespaces))
+    with told():
         services.run_executor(ServerBackends(settings), settings, host, port)
 
 
@@ -94,8 +75,8 @@ def worker(
     from runyard import services  # noqa: PLC0415
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
-    settings = _settings(config, worker={"concurrency": concurrency, "group": group})
-    with _told():
+    settings = read_settings(config, worker={"concurrency": concurrency, "group": group})
+    with told():
         services.run_worker(ServerBackends(settings), settings, host, port)
 
 
@@ -105,8 +86,8 @@ def indexer(config: Config = None, host: Host = "127.0.0.1", port: Port = 8080) 
     from runyard import services  # noqa: PLC0415
     from runyard.backends import ServerBackends  # noqa: PLC0415
 
-    settings = _settings(config)
-    with _told():
+    settings = read_settings(config)
+    with told():
         services.run_indexer(ServerBackends(settings), settings, host, port)
 
 
@@ -116,11 +97,11 @@ def topics(config: Config = None) -> None:
     from runyard.backends import ServerBackends  # noqa: PLC0415
     from shared.ports import JournalError  # noqa: PLC0415
 
-    settings = _settings(config)
+    settings = read_settings(config)
     try:
         ServerBackends(settings).prepare()
     except (JournalError, OSError, RuntimeError) as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
     typer.echo("topics and index templates are ready")
 
 
@@ -133,21 +114,24 @@ def standalone(
     synchronous: Annotated[
         str, typer.Option(help="NORMAL survives kills of the process, FULL a loss of power, too")
     ] = "NORMAL",
+    skip_executions: SkipExecutions = None,
+    skip_flows: SkipFlows = None,
+    skip_namespaces: SkipNamespaces = None,
 ) -> None:
     """Run everything in one process, on one SQLite file: no server needed."""
     from runyard.standalone import Standalone  # noqa: PLC0415
     from shared.adapters.sqlite import StorageError  # noqa: PLC0415
 
-    settings = _settings(config)
+    settings = read_settings(config, executor=skips(skip_executions, skip_flows, skip_namespaces))
     try:
         stack = Standalone(settings, data, synchronous=synchronous)
     except StorageError as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
     try:
         with stack:
             stack.serve(host, port, lambda address: typer.echo(f"Runyard is ready: {address}"))
     except (OSError, RuntimeError) as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
 
 
 # ------------------------------------------------------------------ use
@@ -169,18 +153,18 @@ def run(
     for item in inputs or []:
         name, equals, value = item.partition("=")
         if not equals:
-            raise _fail(f"--input {item}: expected name=value")
+            raise failed(f"--input {item}: expected name=value")
         given[name] = value
     for label in labels or []:
         if ":" not in label:
-            raise _fail(f"--label {label}: expected key:value")
+            raise failed(f"--label {label}: expected key:value")
     try:
         with Client(server, tenant) as client:
             status = running.run(client, flow, given, labels or [], Console())
     except FlowRefused as error:
-        raise _fail(f"{flow}: {error}") from None
+        raise failed(f"{flow}: {error}") from None
     except (ApiError, OSError) as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
     raise typer.Exit(status)
 
 
@@ -219,7 +203,7 @@ def taskruns(
                 size=size,
             )
     except ApiError as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -243,13 +227,13 @@ def render(
     try:
         given = json.loads(variables.read_text()) if variables is not None else {}
     except ValueError as error:
-        raise _fail(f"{variables}: not JSON: {error}") from None
+        raise failed(f"{variables}: not JSON: {error}") from None
     if not isinstance(given, dict):
-        raise _fail(f"{variables}: expected a JSON object of variables")
+        raise failed(f"{variables}: expected a JSON object of variables")
     try:
         typer.echo(Renderer().render(template, given) or "")
     except RenderError as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
 
 
 @app.command()
@@ -263,12 +247,12 @@ def demo(
     from runyard import demo as tour  # noqa: PLC0415
     from shared.adapters.sqlite import StorageError  # noqa: PLC0415
 
-    settings = _settings(None)
+    settings = read_settings(None)
     logs.configure(settings.log_format, "WARNING")
     try:
         tour.run(settings, data, host, port, Console(), once=once)
     except (StorageError, OSError, RuntimeError) as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
 
 
 # ------------------------------------------------------------------ operate
@@ -277,21 +261,16 @@ def demo(
 @app.command("verify-index")
 def verify_index(
     config: Config = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, file_okay=False, help="directory of a standalone that is not running, instead of the servers"
-        ),
-    ] = None,
+    data: DataDirectory = None,
 ) -> None:
     """Compare the log with the search store, document by document; exit status 1 when they differ."""
     from indexer.verify import verify_index as verify  # noqa: PLC0415
     from runyard.backends import EmbeddedBackends, ServerBackends  # noqa: PLC0415
     from shared.ports import JournalError  # noqa: PLC0415
 
-    settings = _settings(config)
-    if data is not None and not (data / "runyard.db").is_file():
-        raise _fail(f"{data} holds no runyard.db: it is no data directory of a standalone")
+    settings = read_settings(config)
+    if data is not None:
+        check_data(data)
     differences = 0
     try:
         embedded = EmbeddedBackends(data) if data is not None else None
@@ -305,7 +284,7 @@ def verify_index(
         if embedded is not None:
             embedded.close()
     except (JournalError, OSError, RuntimeError) as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
     typer.echo(f"{differences} differences")
     sys.exit(1 if differences else 0)
 
@@ -318,14 +297,14 @@ def reindex(config: Config = None) -> None:
     from shared.adapters.elasticsearch import ElasticsearchDocumentStore  # noqa: PLC0415
     from shared.ports import JournalError  # noqa: PLC0415
 
-    settings = _settings(config)
+    settings = read_settings(config)
     try:
         log, store = ServerBackends(settings).event_log(), ElasticsearchDocumentStore(settings)
         rebuilt = rebuild(log, store, settings.indexer)
         log.close()
         store.close()
     except (JournalError, OSError, RuntimeError) as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
     for refused in rebuilt.refused:
         typer.echo(f"left out: {refused}", err=True)
     typer.echo(f"{rebuilt.records} records read, the new index is in use")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import httpx
 import yaml
@@ -16,6 +16,13 @@ class ApiError(Exception):
 
 class Refused(ApiError):
     """The server understood what was sent, and found something wrong with it."""
+
+
+class NotFound(ApiError):
+    """The server has no such thing."""
+
+
+_ERRORS: Final[dict[int, type[ApiError]]] = {404: NotFound, 422: Refused}
 
 
 class FlowRefused(Refused):
@@ -37,13 +44,16 @@ class Client:
         self._http.close()
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return self._send(method, self._root + path, **more)
+
+    def _send(self, method: str, path: str, **more: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, self._root + path, **more)
+            response = self._http.request(method, path, **more)
         except httpx.TransportError as error:
             msg = f"{self._http.base_url} does not answer: {error}"
             raise ApiError(msg) from error
         if response.is_error:
-            raise (Refused if response.status_code == 422 else ApiError)(_message(response))
+            raise _ERRORS.get(response.status_code, ApiError)(_message(response))
         return response
 
     def put_flow(self, source: str) -> dict[str, Any]:
@@ -105,6 +115,28 @@ class Client:
         given = {name: value for name, value in filters.items() if value not in (None, [], "")}
         found: dict[str, Any] = self._request("GET", "/taskruns/search", params=given).json()
         return found
+
+    def dead_letters(self, **filters: Any) -> dict[str, Any]:
+        """Dead letters, which are of no tenant."""
+        given = {name: value for name, value in filters.items() if value is not None}
+        found: dict[str, Any] = self._send("GET", "/api/v1/dead-letters", params=given).json()
+        return found
+
+    def dead_letter(self, origin: str) -> dict[str, Any] | None:
+        """One with all that it holds; None where there is none."""
+        try:
+            response = self._send("GET", "/api/v1/dead-letters/letter", params={"origin": origin})
+        except NotFound:
+            return None
+        found: dict[str, Any] = response.json()
+        return found
+
+    def replay_dead_letters(self, origins: list[str] | None, *, dry_run: bool) -> list[dict[str, Any]]:
+        """Replay some, or all that are open; what became of each."""
+        asked: dict[str, Any] = {"all": True} if origins is None else {"origins": origins}
+        response = self._send("POST", "/api/v1/dead-letters/replay", json={**asked, "dryRun": dry_run})
+        results: list[dict[str, Any]] = response.json()["results"]
+        return results
 
     def follow(self, execution_id: str) -> Iterator[dict[str, Any]]:
         """The execution after each of its changes, until it has ended."""

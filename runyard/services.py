@@ -24,6 +24,7 @@ from indexer.recent import Recent
 from runyard.backends import Backends
 from runyard.health import HealthServer
 from shared.flow_directory import FlowDirectory
+from shared.plugin_failures import tell_failures
 from shared.ports import DocumentStore, JournalError, Topic
 from shared.settings import Settings
 from worker.catalog import TaskCatalog
@@ -121,6 +122,7 @@ class Api:
 
     def start(self) -> None:
         """Read the log and project it, on threads."""
+        tell_failures(self.log, "indexer")
         self.flows.catch_up(60.0)
         self.recent.start()
         self._thread.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ FlowAnswer = FlowStored | FlowRejected
 """What a record of the topic may say."""
 
 _BATCH: Final = 500
+
+logger = logging.getLogger(__name__)
 
 
 class FlowDirectory:
@@ -77,8 +80,9 @@ class FlowDirectory:
             return
         try:
             message = decode(record.value)
-        except UnknownMessage:
-            return  # a newer version's record: it says nothing about flows that this one knows
+        except UnknownMessage as error:  # a newer version's record: it says nothing about flows that this one knows
+            logger.warning("The record %s of the flows can't be read: %s", record.key, error)
+            return
         if isinstance(message, FlowStored):
             uid = f"{message.tenant}/{message.namespace}/{message.flow_id}"
             with self._lock:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import BinaryIO, Protocol
 
-from shared.messages import WorkerCommand
+from shared.messages import UnknownMessage, WorkerCommand
 from shared.model.document import Kind
 from shared.model.moment import Millis
 from shared.model.query import Bucket, Found, Page, Query
@@ -146,6 +146,15 @@ class InboxAddress:
     position: int
 
 
+class UnreadableCommand(UnknownMessage):
+    """A record of an inbox that is no command for a worker."""
+
+    def __init__(self, record: Inbound, reason: str) -> None:
+        """The record as it lies on the log."""
+        super().__init__(f"{record.topic}/{record.partition}/{record.offset}: {reason}")
+        self.record, self.reason = record, reason
+
+
 class Inbox(Protocol):
     """A worker session's commands."""
 
@@ -154,7 +163,10 @@ class Inbox(Protocol):
         ...
 
     def take(self, limit: int, timeout: float) -> Sequence[WorkerCommand]:
-        """At most `limit` commands for the session, waiting at most `timeout` seconds for the first."""
+        """At most `limit` commands for the session, waiting at most `timeout` seconds for the first.
+
+        Raises UnreadableCommand, once, for one that can't be read; the next call goes on after it.
+        """
         ...
 
     @property

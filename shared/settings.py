@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+_EXECUTION: Final = re.compile(r"[0-9A-Za-z]{22}")
+_NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_FLOW: Final = re.compile(r"([a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9._-]*/)?[a-zA-Z0-9][a-zA-Z0-9._-]*")
+
+
+def _fitting(given: list[str], pattern: re.Pattern[str], expected: str) -> list[str]:
+    """The given texts, all of which are what is expected. Raises ValueError naming the first that is not."""
+    for each in given:
+        if not pattern.fullmatch(each):
+            raise ValueError(f"'{each}' is not {expected}")
+    return given
 
 
 class Section(BaseModel):
@@ -68,9 +81,24 @@ class ExecutorSettings(Section):
     resubmissions: int = Field(default=5, description="attempts of a task run that may be lost with their worker")
     keep_ended: float = Field(default=3600.0, description="seconds that an ended execution stays in the executor")
     kill_deadline: float = Field(default=10.0, description="seconds after which a kill no longer waits for workers")
-    skip_executions: list[str] = Field(default_factory=list)
-    skip_flows: list[str] = Field(default_factory=list)
-    skip_namespaces: list[str] = Field(default_factory=list)
+    skip_executions: list[str] = Field(default_factory=list, description="ids of executions that are passed over")
+    skip_flows: list[str] = Field(default_factory=list, description="id, namespace.id or tenant/namespace/id")
+    skip_namespaces: list[str] = Field(default_factory=list, description="without the namespaces below them")
+
+    @field_validator("skip_executions")
+    @classmethod
+    def _are_executions(cls, given: list[str]) -> list[str]:
+        return _fitting(given, _EXECUTION, "the id of an execution, such as 034ShhzcBh3iKml7yo4GgO")
+
+    @field_validator("skip_flows")
+    @classmethod
+    def _are_flows(cls, given: list[str]) -> list[str]:
+        return _fitting([each.replace("|", "/") for each in given], _FLOW, "id, namespace.id or tenant/namespace/id")
+
+    @field_validator("skip_namespaces")
+    @classmethod
+    def _are_namespaces(cls, given: list[str]) -> list[str]:
+        return _fitting(given, _NAMESPACE, "a namespace, such as company.team")
 
 
 class WorkerSettings(Section):

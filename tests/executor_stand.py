@@ -11,6 +11,7 @@ from executor.engine.draft import Environment
 from executor.engine.plan import Plan
 from executor.fleet import Fleet
 from executor.processor import Processor
+from executor.skips import Skips
 from shared import messages as m
 from shared.adapters.sqlite import SqliteDatabase, SqliteEventLog, SqliteInbox, SqliteJournal
 from shared.expressions import Renderer
@@ -106,6 +107,7 @@ class Stand:
         self.clock = 1000.0
         self.plans: dict[str, Plan] = {}
         self.resubmissions = resubmissions
+        self.skips = Skips()
         self.journal: SqliteJournal
         self.processor: Processor
         self.dispatcher: Dispatcher
@@ -126,6 +128,7 @@ class Stand:
             LEASE,
             self.journal.partition_of,
             lambda: self.clock,
+            skips=self.skips,
         )
         env = Environment(
             flows=lambda tenant, namespace, flow_id, revision: self.plans.get(flow_id),
@@ -133,7 +136,13 @@ class Stand:
             resubmissions=self.resubmissions,
         )
         self.processor = Processor(
-            self.journal, self.dispatcher, env, lease_check=0.0, now=lambda: self.now, clock=lambda: self.clock
+            self.journal,
+            self.dispatcher,
+            env,
+            lease_check=0.0,
+            skips=self.skips,
+            now=lambda: self.now,
+            clock=lambda: self.clock,
         )
         return self.processor
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from typing import Final
 
+from shared.flows.plugins import PluginFailure
 from worker.properties import fields_of
 from worker.task import Task
 
@@ -16,8 +17,12 @@ GROUP: Final = "runyard.tasks"
 class TaskCatalog:
     """Task types by name and alias. Immutable."""
 
-    def __init__(self, tasks: Iterable[type[Task]] = ()) -> None:
-        """Raises TypeError for a class that isn't a usable task, ValueError when two have the same name."""
+    def __init__(self, tasks: Iterable[type[Task]] = (), failures: Iterable[PluginFailure] = ()) -> None:
+        """`failures`: packages whose types are lacking.
+
+        Raises TypeError for a class that isn't a usable task, ValueError when two have the same name.
+        """
+        self.failures = tuple(failures)
         self._tasks: dict[str, type[Task]] = {}
         for task in tasks:
             _check(task)
@@ -33,21 +38,27 @@ class TaskCatalog:
         """The type of that name or alias, or None."""
         return self._tasks.get(name)
 
+    def lacking(self) -> str:
+        """The end of a sentence about a type that isn't there: the packages that may have it."""
+        if not self.failures:
+            return ""
+        return f"; these packages could not be loaded: {', '.join(f.value for f in self.failures)}"
+
     def with_tasks(self, tasks: Iterable[type[Task]]) -> TaskCatalog:
         """A catalog that also has these."""
-        return TaskCatalog((*self, *tasks))
+        return TaskCatalog((*self, *tasks), self.failures)
 
     @classmethod
     def installed(cls) -> TaskCatalog:
-        """The types of all installed packages. Raises what a package's entry point raises, with a note naming it."""
-        found: list[type[Task]] = []
+        """The types of all installed packages; one whose entry point raises or whose types are unusable has none."""
+        catalog = cls()
+        failures: list[PluginFailure] = []
         for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
             try:
-                found.extend(point.load()())
-            except Exception as error:
-                error.add_note(f"while loading the task types of '{point.name}' ({point.value})")
-                raise
-        return cls(found)
+                catalog = catalog.with_tasks(point.load()())
+            except Exception as error:  # noqa: BLE001 - whatever a package raises, the worker runs the others' types
+                failures.append(PluginFailure.of(point, error))
+        return cls(catalog, failures)
 
 
 def _check(task: type[Task]) -> None:

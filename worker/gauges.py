@@ -13,6 +13,7 @@ ABANDONED: Final = Gauge("runyard_worker_abandoned", "Slots taken by tasks that 
 LATE: Final = Counter("runyard_worker_late_results", "Results that came after their attempt was given up, dropped")
 SESSIONS: Final = Counter("runyard_worker_sessions", "Sessions begun")
 PUBLISH_ERRORS: Final = Counter("runyard_worker_publish_errors", "Publishing that failed and was repeated")
+DEAD_LETTERS: Final = Counter("runyard_worker_dead_letters", "What became a dead letter here, by kind", ["why"])
 PENDING: Final = Gauge("runyard_worker_pending_records", "Records that wait to be published")
 
 _ENDED: Final = {state: ATTEMPTS.labels(state) for state in ("SUCCESS", "WARNING", "FAILED", "KILLED")}

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from shared.messages import DeadLetter, RunTaskRun, StopTaskRun, UnknownMessage, WorkerCommand
-from shared.ports import Inbox, JournalError, Outbound, Topic
+from shared.dead_letters import dead_letter
+from shared.messages import RunTaskRun, StopTaskRun, WorkerCommand
+from shared.ports import Inbox, JournalError, UnreadableCommand
 from worker import gauges
 from worker.attempt import Attempt, Interruption
 from worker.heartbeat import Pulse
 from worker.pool import Pool
-from worker.reporter import Report, Reporter
+from worker.reporter import Reporter
 from worker.runner import Runner
 from worker.services import Services
 from worker.session import Session
@@ -59,7 +60,7 @@ class Intake:
         wait = self._pool.hurry(time.monotonic())
         try:
             commands = self._inbox.take(2 * self._settings.concurrency, IDLE if wait is None else wait)
-        except UnknownMessage as error:
+        except UnreadableCommand as error:
             self._pass_over(session, error)
             return
         except JournalError as error:
@@ -125,11 +126,9 @@ class Intake:
         self._session = None
         self.interrupt(attempts, Interruption.LOST)
 
-    def _pass_over(self, session: Session, error: UnknownMessage) -> None:
+    def _pass_over(self, session: Session, error: UnreadableCommand) -> None:
         """A command that can't be read is dead-lettered; its work is found lost, since no heartbeat names it."""
-        _log.error("a command can't be read: %s", error)
-        letter = DeadLetter(f"{Topic.TASK_RUN_COMMANDS}/{session.id}", str(error), self._clock(), "worker")
-        self._reporter.report(Report([Outbound(Topic.DEAD_LETTERS, session.id, letter.to_bytes())]))
+        self._reporter.bury(dead_letter(error.record, error.reason, "worker", self._clock()), "unreadable")
         session.advance(self._inbox.position, 0)
 
     def _handle(self, session: Session, commands: Sequence[WorkerCommand]) -> None:

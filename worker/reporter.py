@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from shared.dead_letters import buried, without
+from shared.messages import DeadLetter
 from shared.ports import EventLog, JournalError, Outbound, RecordTooLarge
 from worker import gauges
 
@@ -61,6 +63,19 @@ class Reporter:
             if self._asleep:
                 self._asleep = False
                 self._changed.notify_all()
+
+    def bury(self, letter: DeadLetter, why: str) -> None:
+        """Publish a dead letter; where it is too large for the log, without its bytes."""
+        _log.error(
+            "dead letter %s: %s (execution %s, task run %s)",
+            letter.origin,
+            letter.reason,
+            letter.execution_id,
+            letter.task_run_id,
+        )
+        gauges.DEAD_LETTERS.labels(why).inc()
+        whole, short = buried(letter), buried(without(letter))
+        self.report(Report((whole,), instead=lambda _: (short,)))
 
     def has_room(self) -> bool:
         """Whether log lines may come; else their writer waits, so that a log that is away can't fill the memory."""

@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from shared.dead_letters import dead_letter
 from shared.expressions.errors import Refusal, RenderError
 from shared.messages import AttemptDeclined, AttemptEnded, AttemptEvent, AttemptStarted, RunTaskRun
 from shared.model.moment import Millis, parse_duration
-from shared.ports import Outbound, RecordTooLarge, Topic
+from shared.ports import Inbound, Outbound, RecordTooLarge, Topic
 from worker import gauges
 from worker.attempt import Attempt, Interruption
 from worker.catalog import TaskCatalog
@@ -132,13 +133,12 @@ class Runner:
                 timer.cancel()
         return outcome
 
-    @staticmethod
-    def _outcome(task_type: type[Task], context: Context) -> Outcome:
+    def _outcome(self, task_type: type[Task], context: Context) -> Outcome:
         directory = WorkingDirectory.of(context)
         if directory is not None:
             directory.enter()
         try:
-            result = bind(task_type, context.command.task, context.rendering).run(context)
+            result = self._made(task_type, context).run(context)
         finally:  # also after a failure: with `allowFailure` the next child goes on with the files
             attributes = None if directory is None else directory.leave()
         if not isinstance(result, Result):
@@ -146,10 +146,25 @@ class Runner:
         both = {**(attributes or {}), **(result.attributes or {})}
         return Outcome(result.state, result.outputs, result.error, both or None)
 
+    def _made(self, task_type: type[Task], context: Context) -> Task:
+        """The task with its properties. A constructor that raises is its package's fault: the command is kept, too."""
+        command = context.command
+        try:
+            return bind(task_type, command.task, context.rendering)
+        except _EXPECTED:
+            raise
+        except Exception as error:
+            reason = f"the constructor of {command.task.get('type')} raised: {_text(error)}"
+            inbox = Inbound(Topic.TASK_RUN_COMMANDS, 0, 0, command.session, command.to_bytes(), 0)
+            letter = dead_letter(inbox, context.hidden(reason), "worker", self._clock())
+            letter = replace(letter, origin=_origin(command))
+            self._reporter.bury(letter, "plugin")
+            raise
+
     def _type(self, name: object) -> type[Task]:
         task_type = self._tasks.find(str(name))
         if task_type is None:
-            raise TaskError(f"No worker here knows the task type '{name}'")
+            raise TaskError(f"No worker here knows the task type '{name}'{self._tasks.lacking()}")
         return task_type
 
     def _timeout(self, attempt: Attempt, context: Context) -> Deadline | None:
@@ -334,6 +349,12 @@ class Runner:
 def _storable(text: str) -> str:
     """The text without what UTF-8 has no bytes for."""
     return text.encode(errors="replace").decode()
+
+
+def _origin(command: RunTaskRun) -> str:
+    """Where a command came from: workers know its inbox by the session, and not its offset."""
+    work = f"{command.task_run_id}/{command.attempt}/{command.dispatch}"
+    return f"{Topic.TASK_RUN_COMMANDS}/{command.session}/{work}"
 
 
 def _text(error: BaseException) -> str:

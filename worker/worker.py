@@ -43,6 +43,8 @@ class Worker:
         """`clock`: epoch milliseconds of events. `name`: of the threads. The ports stay the caller's, but the inbox."""
         services = Services(settings, log, blobs, clock)
         self._settings = settings.worker
+        self._clock = clock
+        self._failures = tasks.failures
         self._reporter = Reporter(log, name)
         self._deadlines = Deadlines(name)
         self._runner = Runner(services, tasks, self._reporter, self._deadlines)
@@ -57,6 +59,8 @@ class Worker:
         """Work until `drain` or `stop`; blocks. To be called once."""
         for part in (self._reporter, self._deadlines, self._pulse):
             part.start()
+        for failure in self._failures:
+            self._reporter.bury(failure.letter("worker", self._clock()), "plugin")
         try:
             while not self._ending.is_set():
                 self._step()

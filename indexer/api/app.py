@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from indexer.api import (
     bulk_actions,
+    dead_letters,
     errors,
     evaluation,
     execution_actions,
@@ -28,6 +29,8 @@ from indexer.api.operations import ApiCollector
 from indexer.api.outside import ServerOutside
 from indexer.api.services import Services
 from indexer.api.tenancy import TenantPaths
+from indexer.dead_letters import DeadLetters
+from indexer.letter_replay import LetterReplay
 from indexer.pages import pages
 from indexer.recent import Recent
 from shared.expressions.renderer import Renderer
@@ -67,6 +70,8 @@ def create_app(
         commands=Commands(log, recent, settings.indexer.answer_within),
         renderer=renderer or Renderer(ServerOutside(blobs, settings)),
         settings=settings,
+        dead_letters=DeadLetters(log),
+        letter_replay=LetterReplay(log, lambda: store, settings.indexer),
     )
 
     @asynccontextmanager
@@ -94,6 +99,7 @@ def create_app(
     ):
         app.include_router(module.router, prefix=PREFIX)
     app.include_router(logs.metrics_router, prefix=PREFIX)
+    app.include_router(dead_letters.router)
     app.include_router(operations.router)
     app.include_router(pages.router)
     errors.install(app)

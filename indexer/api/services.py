@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer.api.commands import Commands
+from indexer.dead_letters import DeadLetters
+from indexer.letter_replay import LetterReplay
 from indexer.recent import Recent
 from shared.expressions.renderer import Renderer
 from shared.flow_directory import FlowDirectory
@@ -23,3 +25,5 @@ class Services:
     commands: Commands
     renderer: Renderer
     settings: Settings
+    dead_letters: DeadLetters
+    letter_replay: LetterReplay

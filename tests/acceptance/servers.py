@@ -46,6 +46,7 @@ class Standalone:
     data: Path
     settings: dict[str, str] = field(default_factory=dict)
     url: str = ""
+    arguments: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -56,7 +57,7 @@ class Standalone:
         """Returns once it listens, on a port of its own choice."""
         with self.log.open("ab") as errors:
             self.process = subprocess.Popen(
-                [*RUNYARD, "standalone", "--port", "0", "--data", str(self.data)],
+                [*RUNYARD, "standalone", "--port", "0", "--data", str(self.data), *self.arguments],
                 env=plain_environment(self.settings),
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -145,6 +146,7 @@ class ClusterServer(Server):
 
     def __init__(self, stack: Stack, elasticsearch: str) -> None:
         super().__init__(stack.url)
+        self.stack = stack
         self.alias = f"{elasticsearch}/{stack.index_prefix}task-runs"
 
     def indexed(self, execution_id: str, count: int) -> list[dict[str, Any]]:

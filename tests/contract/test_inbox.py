@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.messages import RunTaskRun, StopTaskRun, UnknownMessage, WorkerCommand
-from shared.ports import Inbox, InboxAddress, Outbound, Topic
+from shared.messages import RunTaskRun, StopTaskRun, WorkerCommand
+from shared.ports import Inbox, InboxAddress, Outbound, Topic, UnreadableCommand
 from tests.contract.streams import Streams, numbered, until
 
 
@@ -93,11 +93,13 @@ def test_unreadable_command_is_named_and_passed_over(streams: Streams) -> None:
     log.publish([*sent(address, stop("s", 0)), *bad, *sent(address, stop("s", 1))])
 
     before = take(inbox, 1)
-    with pytest.raises(UnknownMessage, match="DanceTaskRun"):
+    with pytest.raises(UnreadableCommand, match="DanceTaskRun") as raised:
         until(lambda: inbox.take(100, 0.2))
     after = take(inbox, 1)
 
     assert (before, after) == ([stop("s", 0)], [stop("s", 1)])
+    record = raised.value.record
+    assert (record.partition, record.offset, record.value) == (address.partition, address.position + 1, bad[0].value)
 
 
 def test_garbage_for_others_is_nobodys_error(streams: Streams) -> None:

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from shared.adapters.kafka import client, partitioner, positions
 from shared.messages import UnknownMessage, WorkerCommand, decode
-from shared.ports import Inbound, InboxAddress, Topic
+from shared.ports import Inbound, InboxAddress, Topic, UnreadableCommand
 from shared.settings import Settings
 
 _BATCH: Final = 500
@@ -57,7 +57,7 @@ class KafkaInbox:
         """See `Inbox.take`.
 
         Raises:
-            UnknownMessage: for a record of the session that cannot be read, naming it; it is passed over after that.
+            UnreadableCommand: for a record of the session that cannot be read; it is passed over after that.
             JournalError: when the topic is missing or may not be read.
         """
         deadline = time.monotonic() + timeout
@@ -83,7 +83,7 @@ class KafkaInbox:
                     if commands:  # these first; the next call raises
                         return commands
                     self._pass(record)
-                    raise UnknownMessage(f"{self._place[0]}/{record.partition}/{record.offset}: {failure}") from failure
+                    raise UnreadableCommand(record, str(failure)) from failure
                 commands.append(command)
             self._pass(record)
         if not fetched:

@@ -249,7 +249,7 @@ def _prepare(document: Versioned) -> tuple[tuple[Any, ...] | None, tuple[str, ..
         texts_of = texts(document.document)
         return row(document, texts_of), texts_of
     except (ValueError, TypeError) as error:
-        return Outcome(Verdict.REFUSED, f"{document.kind.value} {document.id}: {error}")
+        return Outcome(Verdict.REFUSED, str(error))
 
 
 def _put(

@@ -9,7 +9,7 @@ from typing import Final
 from shared.adapters.sqlite.database import SqliteDatabase
 from shared.adapters.sqlite.streams import Bell
 from shared.messages import UnknownMessage, WorkerCommand, decode
-from shared.ports import InboxAddress, Topic
+from shared.ports import InboxAddress, Topic, UnreadableCommand
 
 _CHUNK: Final = 500
 """Records looked at in one go: most are for other sessions of the partition."""
@@ -39,7 +39,7 @@ class SqliteInbox:
     def take(self, limit: int, timeout: float) -> Sequence[WorkerCommand]:
         """At most `limit` commands for the session, waiting at most `timeout` seconds for the first.
 
-        Raises UnknownMessage, once, for a command that can't be read; the next call goes on after it.
+        Raises UnreadableCommand, once, for a command that can't be read; the next call goes on after it.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -63,11 +63,11 @@ class SqliteInbox:
                 if record.key == self._session and record.value is not None:
                     try:
                         commands.append(self._command(record.value))
-                    except UnknownMessage:
+                    except UnknownMessage as error:
                         if commands:
                             return commands  # the record is met again, first, by the next call
                         self._position = record.offset + 1
-                        raise
+                        raise UnreadableCommand(record, str(error)) from error
                 self._position = record.offset + 1
         return commands
 

@@ -11,7 +11,7 @@ import pytest
 
 from shared.flows.catalog import BRANCH_KINDS, Nature, Role, TypeSpec, UnknownTypeError, core_catalog
 from shared.flows.parser import FLOW_PROPERTIES
-from shared.flows.plugins import TASKS, TYPES, plugin_types, task_spec
+from shared.flows.plugins import TASKS, TYPES, task_spec, with_plugins
 from shared.flows.reference import written_anew
 from shared.flows.types import CORE_TYPES
 
@@ -134,17 +134,23 @@ def test_types_of_entry_points():
         EntryPoint("corpus", "tests.unit.flows.corpus_types:corpus_types", TYPES),
     ]
 
-    names = [spec.name for spec in plugin_types(points)]
+    catalog, failures = with_plugins(core_catalog(), points)
 
-    assert names[0] == "org.acme.Ship"
-    assert "io.kestra.core.tasks.test.Read" in names
+    assert catalog.find("org.acme.Ship") is not None
+    assert catalog.find("io.kestra.core.tasks.test.Read") is not None
+    assert failures == ()
 
 
-def test_a_broken_entry_point_is_named():
-    """The package's error is raised, with a note saying whose it is."""
-    with pytest.raises(RuntimeError, match="no ships") as caught:
-        plugin_types([EntryPoint("bad", f"{__name__}:broken", TASKS)])
-    assert caught.value.__notes__ == [f"while loading the types of 'bad' ({__name__}:broken)"]
+def test_a_broken_entry_point_costs_its_own_types():
+    """A package that raises is named with what it raised, as a dead letter of who met it; the others' types are there."""
+    points = [EntryPoint("bad", f"{__name__}:broken", TASKS), EntryPoint("ships", f"{__name__}:ships", TASKS)]
+
+    catalog, (failure,) = with_plugins(core_catalog(), points)
+
+    assert catalog.find("org.acme.Ship") is not None
+    letter = failure.letter("executor", 1)
+    assert letter.origin == "entry-point/runyard.tasks/bad/executor"
+    assert letter.reason == f"{__name__}:broken: RuntimeError: no ships"
 
 
 def test_the_document_lists_every_type_and_property():

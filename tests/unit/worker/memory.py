@@ -18,7 +18,6 @@ from shared.messages import (
     Message,
     Metric,
     RunTaskRun,
-    UnknownMessage,
     WorkerCommand,
     decode,
 )
@@ -33,6 +32,7 @@ from shared.ports import (
     Subscription,
     Tail,
     Topic,
+    UnreadableCommand,
 )
 from shared.settings import Settings
 from worker.catalog import TaskCatalog
@@ -147,7 +147,7 @@ class MemoryInbox:
             self._changed.notify_all()
         return InboxAddress(0, self._position)
 
-    def send(self, *commands: WorkerCommand | UnknownMessage) -> None:
+    def send(self, *commands: WorkerCommand | UnreadableCommand) -> None:
         with self._changed:
             self._commands.extend(commands)
             self._changed.notify_all()
@@ -158,7 +158,7 @@ class MemoryInbox:
             found = self._commands[self._position : self._position + limit]
             self._position += len(found)
         for command in found:
-            if isinstance(command, UnknownMessage):
+            if isinstance(command, UnreadableCommand):
                 raise command
         return [command for command in found if command.session == self.sessions[-1]]
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import pytest
 
+from shared.dead_letters import content
 from shared.messages import (
     AttemptDeclined,
     AttemptEnded,
@@ -18,10 +19,9 @@ from shared.messages import (
     Heartbeat,
     RunTaskRun,
     StopTaskRun,
-    UnknownMessage,
     decode,
 )
-from shared.ports import Topic
+from shared.ports import Inbound, Topic, UnreadableCommand
 from tests.unit.worker.memory import Bench, until
 from worker import runner
 from worker.catalog import TaskCatalog
@@ -253,9 +253,10 @@ def test_heartbeats_name_what_was_taken_before_their_position() -> None:
 
 
 def test_a_command_that_cannot_be_read_is_dead_lettered() -> None:
-    """It is passed over, its position too, and a dead letter says why; the worker goes on."""
+    """It is passed over, its position too, and a dead letter keeps it and says why; the worker goes on."""
     with Bench() as bench:
-        bench.inbox.send(UnknownMessage("type 'New' is not known"))
+        record = Inbound(Topic.TASK_RUN_COMMANDS, 3, 17, bench.session, b'{"v":1,"type":"New"}', 0)
+        bench.inbox.send(UnreadableCommand(record, "type 'New' is not known"))
 
         (letter,) = until(lambda: bench.log.messages(Topic.DEAD_LETTERS), "a dead letter")
         until(lambda: bench.log.heartbeats()[-1].position == 1, "its position")
@@ -263,3 +264,4 @@ def test_a_command_that_cannot_be_read_is_dead_lettered() -> None:
 
     assert isinstance(letter, DeadLetter)
     assert (letter.service, letter.reason) == ("worker", "type 'New' is not known")
+    assert (letter.origin, content(letter)) == ("task-run-commands/3/17", record.value)

@@ -1,0 +1,100 @@
+"""Options: what several commands take, and how a command ends when something is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from runyard import logs
+from shared.settings import Section, Settings, load
+
+Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; the environment wins over it")]
+Host = Annotated[str, typer.Option(help="address to listen on")]
+Port = Annotated[int, typer.Option(help="port to listen on")]
+Server = Annotated[str, typer.Option(envvar="RUNYARD_SERVER", help="address of an indexer or a standalone")]
+TenantName = Annotated[str, typer.Option("--tenant", help="tenant")]
+DataDirectory = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        exists=True,
+        file_okay=False,
+        help="directory of a standalone that is not running, instead of the servers",
+    ),
+]
+
+SkipExecutions = Annotated[
+    list[str] | None,
+    typer.Option("--skip-executions", help="id of an execution to pass over; may be repeated, or a list with commas"),
+]
+SkipFlows = Annotated[
+    list[str] | None,
+    typer.Option("--skip-flows", help="flow to pass over: id, namespace.id or tenant/namespace/id; as above"),
+]
+SkipNamespaces = Annotated[
+    list[str] | None, typer.Option("--skip-namespaces", help="namespace to pass over, without those below it; as above")
+]
+
+
+def skips(executions: list[str] | None, flows: list[str] | None, namespaces: list[str] | None) -> dict[str, list[str]]:
+    """Settings of the executor out of the options above; what is given replaces what the settings say."""
+    given = {"skip_executions": executions, "skip_flows": flows, "skip_namespaces": namespaces}
+    return {
+        name: [part.strip() for value in values or [] for part in value.split(",")] for name, values in given.items()
+    }
+
+
+def failed(text: str) -> typer.Exit:
+    """Say what is wrong; the exit to raise."""
+    typer.echo(f"runyard: {text}", err=True)
+    return typer.Exit(1)
+
+
+def read_settings(config: Path | None, **sections: dict[str, Any]) -> Settings:
+    """The settings with what the command line gives; a wrong one is named, with its exit."""
+    try:
+        settings = load(config)
+        changes = {name: _changed(name, getattr(settings, name), values) for name, values in sections.items()}
+        settings = settings.model_copy(update=changes)
+    except ValidationError as error:
+        raise _wrong(error) from None
+    except OSError as error:
+        raise failed(f"the settings file cannot be read: {error}") from None
+    logs.configure(settings.log_format, settings.log_level)
+    return settings
+
+
+def _changed(name: str, section: Section, values: dict[str, Any]) -> Section:
+    """A section with the options that were given, checked as if they stood in the settings."""
+    given = {key: value for key, value in values.items() if value not in (None, [])}
+    try:
+        return type(section).model_validate({**section.model_dump(), **given})
+    except ValidationError as error:
+        raise _wrong(error, f"{name}.") from None
+
+
+def _wrong(error: ValidationError, prefix: str = "") -> typer.Exit:
+    lines = [f"{prefix}{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+    return failed("settings are wrong:\n  " + "\n  ".join(lines))
+
+
+def check_data(data: Path) -> None:
+    """End the command where a directory is none of a standalone."""
+    if not (data / "runyard.db").is_file():
+        raise failed(f"{data} holds no runyard.db: it is no data directory of a standalone")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """What is wrong around a service (a port in use, a server that does not answer) in one line, with its exit."""
+    from shared.ports import JournalError  # noqa: PLC0415 -- as the commands
+
+    try:
+        yield
+    except (JournalError, OSError) as error:
+        raise failed(str(error)) from None
