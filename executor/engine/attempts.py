@@ -158,9 +158,11 @@ def _retry_date(draft: Draft, task_run: TaskRun, task: Task) -> Millis | None:
 def _retry_execution(draft: Draft, task_run: TaskRun, task: Task, attempt: dict[str, Any]) -> bool:
     """CREATE_NEW_EXECUTION: task run, parents and execution → RETRIED; a new execution begins at the date."""
     retry = task.retry if task.allow_failure else draft.plan.retry(task.id)
+    execution = draft.execution
     if retry is None or retry.behavior is not RetryBehavior.CREATE_NEW_EXECUTION:
         return False
-    execution = draft.execution
+    if execution.state.terminated:  # what runs after the end repeats nothing
+        return False
     due = retries.next_date(
         retry, execution.attempt_number, execution.original_created_at, draft.now, execution.original_id
     )

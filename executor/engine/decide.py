@@ -177,8 +177,7 @@ def _continue_fan_out(draft: Draft, message: m.ContinueFanOut) -> str | None:
 
 
 def _restart(draft: Draft, message: m.RestartExecution) -> str | None:
-    other = message.revision is not None and message.revision != draft.execution.flow_revision
-    if other and message.new_execution_id is not None:
+    if message.new_execution_id is not None:  # whatever its revision: an answer is awaited from the new execution
         return replays.restart_as_new(draft, message)
     return restarts.restart(draft, message)
 

@@ -162,13 +162,17 @@ def close_all(draft: Draft, state: StateType) -> None:
 
 def take_away(draft: Draft, task_run: TaskRun, state: StateType) -> None:
     """Close an open task run that nobody waits for any more: its worker, or its subflow, is stopped."""
-    if task_run.state.terminated:
-        return
+    if not task_run.state.terminated:
+        let_go(draft, task_run)
+        draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
+
+
+def let_go(draft: Draft, task_run: TaskRun) -> None:
+    """Stop the worker, or the subflow, that an open task run waits for."""
     if task_run.scope is None:
         draft.effect(Withdraw(task_run.id))
     if _calls(draft, task_run):
         stop_children(draft, task_run)
-    draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
 
 
 def _calls(draft: Draft, task_run: TaskRun) -> bool:

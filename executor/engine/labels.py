@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from executor.engine import kills
 from executor.engine.draft import Draft
 from executor.engine.effects import Send, SetTimer
 from executor.engine.entries import all_batches_prefix, task_runs_prefix, values_prefix
@@ -94,9 +95,12 @@ def delete(draft: Draft) -> str | None:
     """Take a terminated execution away, with all its entries and documents."""
     if not draft.execution.state.terminated:
         return f"the execution is {draft.execution.state.current}: it must be terminated"
-    task_runs = tuple(run.id for _, run in draft.state.scan(task_runs_prefix(draft.execution_id)))
+    task_runs = [run for _, run in draft.state.scan(task_runs_prefix(draft.execution_id))]
+    for run in task_runs:
+        if not run.state.terminated:  # it runs after the end, and nobody could stop it any more
+            kills.let_go(draft, run)
     kept = (values_prefix(draft.execution_id), all_batches_prefix(draft.execution_id))
     # Their documents are named by their keys, behind the `x/` that all of them share.
     entries = tuple(key[2:] for prefix in kept for key, _ in draft.state.scan(prefix))
-    draft.emit(ExecutionDeleted, task_runs=task_runs, entries=entries)
+    draft.emit(ExecutionDeleted, task_runs=tuple(run.id for run in task_runs), entries=entries)
     return None

@@ -9,7 +9,7 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any, Final
 
-from executor.engine import batches, restarts
+from executor.engine import batches, restarts, revisions
 from executor.engine.draft import Draft
 from executor.engine.effects import Send
 from executor.engine.entries import inputs_key, values_key
@@ -51,6 +51,10 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
     unfinished = _unfinished(kept, {target.id, *(run.id for run in path)})
     if len(kept) > MOST:
         return f"{len(kept)} task runs come before it: more than {MOST} cannot be carried over"
+    placed = _in_revision(draft, kept, {target.id, *unfinished, *(run.id for run in path)}, command.revision)
+    if isinstance(placed, str):
+        return placed
+    kept = placed
     prepared: Runs = {}
     for run in kept.values():
         prepared[run.id] = _again(draft, run, {target.id, *unfinished}, path)
@@ -62,6 +66,17 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
         return f"more than {MOST} batches come before it: they cannot be carried over"
     draft.effect(Send(_creation(draft, command, snapshot=_snapshot(draft, command, prepared, root))))
     return None
+
+
+def _in_revision(draft: Draft, kept: Runs, worked_on: set[str], revision: int | None) -> Runs | str:
+    """What is kept as it stands in the revision that the new execution runs; or why it can't stand there."""
+    execution = draft.execution
+    if revision in (None, execution.flow_revision):
+        return kept
+    plan = draft.env.flows(execution.tenant, execution.namespace, execution.flow_id, revision)
+    if plan is None:
+        return f"flow {execution.namespace}.{execution.flow_id} has no revision {revision}"
+    return revisions.placed(kept, worked_on, draft.plan, plan)
 
 
 def restart_as_new(draft: Draft, command: RestartExecution) -> str | None:
@@ -202,7 +217,16 @@ def _again(draft: Draft, run: TaskRun, targets: set[str], path: list[TaskRun]) -
     if run.id in targets:
         flowable = draft.plan.tasks[run.task_id].type in FLOWABLES
         state = run.state.to(StateType.RUNNING if flowable else StateType.RESTARTED, draft.now)
-        return replace(run, state=state, scope=None, error=None, retries_since=len(run.attempts), has_outputs=False)
+        attempts = tuple(each for each in run.attempts if each.state.terminated)  # what runs stays with the old one
+        return replace(
+            run,
+            state=state,
+            scope=None,
+            error=None,
+            attempts=attempts,
+            retries_since=len(attempts),
+            has_outputs=False,
+        )
     if any(ancestor.id == run.id for ancestor in path):
         return replace(run, state=run.state.to(StateType.RUNNING, draft.now), error=None)
     return run

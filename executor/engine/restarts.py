@@ -11,7 +11,7 @@ from dataclasses import replace
 from executor.engine import kills, pauses
 from executor.engine.draft import Draft
 from executor.engine.effects import Send, Withdraw
-from executor.engine.ends import announce_end
+from executor.engine.ends import announce_end, ended
 from executor.engine.entries import flow_outputs_key, task_runs_prefix
 from executor.engine.events import (
     ExecutionMoved,
@@ -117,26 +117,37 @@ def reopen(draft: Draft, runs: dict[str, TaskRun], leaves: list[TaskRun]) -> Non
         again = draft.task_run(run.id)
         assert again is not None
         assert again.scope is not None
-        draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(again.scope))
+        scope = _undone(back_to_tasks(again.scope), run.id, [*above.values(), *leaves])
+        draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=scope)
     for leaf in leaves:
         if leaf.scope is not None and leaf.state.current is StateType.PAUSED:
             draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RUNNING)
             continue
         for run in reversed(below(leaf.id, runs)):
             supersede(draft, run)
-        draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RESTARTED, forget_attempts=True)
+        emptied = None if leaf.scope is None else Scope()
+        draft.emit(
+            TaskRunReopened, task_run_id=leaf.id, state=StateType.RESTARTED, forget_attempts=True, scope=emptied
+        )
 
 
 def supersede(draft: Draft, task_run: TaskRun) -> None:
     """Take a task run away; one that is still open is closed before, so that no counter holds it."""
     kills.take_away(draft, task_run, StateType.KILLED)
-    if not task_run.superseded:
+    known = draft.task_run(task_run.id)
+    if known is not None and not known.superseded:  # a leaf's errors are below it, and of a later phase
         draft.emit(TaskRunSuperseded, task_run_id=task_run.id)
 
 
 def back_to_tasks(scope: Scope) -> Scope:
     """The bookkeeping with later phases forgotten; the counters of `tasks` stay as they are."""
     return replace(scope, phase=Phase.TASKS, step=0, other={}, filling=False)
+
+
+def _undone(scope: Scope, owner: str, reopened: list[TaskRun]) -> Scope:
+    """The bookkeeping without the ends of children that are worked on again: what depends on them waits anew."""
+    again = {run.position for run in reopened if run.parent_id == owner}
+    return replace(scope, done=tuple(position for position in scope.done if position not in again))
 
 
 def below(task_run_id: str, runs: dict[str, TaskRun]) -> list[TaskRun]:
@@ -227,6 +238,8 @@ def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | No
         kills.take_away(draft, run, StateType.KILLED)
     if not in_tasks(target, runs):
         _set_state(draft, target, state)  # it decides nothing: what failed has failed
+        if not target.state.terminated:
+            ended(draft, target.id)  # but what comes behind it waits for it
         return None
     above: list[TaskRun] = []
     parent_id = target.parent_id
@@ -240,11 +253,16 @@ def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | No
     if execution.state.terminated:
         draft.emit(ScopeChanged, owner=None, scope=back_to_tasks(draft.execution.scope))
     for run in above:
+        again = draft.task_run(run.id)
+        assert again is not None
+        assert again.scope is not None
         if run.state.terminated:
-            again = draft.task_run(run.id)
-            assert again is not None
-            assert again.scope is not None
-            draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=back_to_tasks(again.scope))
+            scope = _undone(back_to_tasks(again.scope), run.id, above)
+            draft.emit(TaskRunReopened, task_run_id=run.id, state=StateType.RUNNING, scope=scope)
+            continue
+        scope = _undone(replace(again.scope, filling=False), run.id, above)
+        if scope != again.scope:  # a loop's next round waits, say: it comes when this one has ended again
+            Level(draft, run.id).change(scope)
     _set_state(draft, target, state)
     if draft.execution.paused_runs == 0:
         draft.emit(ExecutionMoved, state=StateType.RESTARTED)

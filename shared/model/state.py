@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any, Final, Self
 
 from shared.model.moment import Millis, format_duration, from_iso, iso
@@ -97,6 +98,13 @@ class State:
     def to(self, state: StateType, at: Millis) -> State:
         """This state followed by another one; the current state again is no change (Kestra's rule)."""
         return self if state is self.current else State((*self.histories, (state, at)))
+
+    @property
+    def resumed(self) -> bool:
+        """Whether it ended and was worked on again by hand: a retry goes by way of RETRYING."""
+        states = [state for state, _ in self.histories]
+        again = (StateType.RUNNING, StateType.RESTARTED)
+        return any(before in TERMINATED and after in again for before, after in pairwise(states))
 
     def has_been(self, state: StateType) -> bool:
         return any(past is state for past, _ in self.histories)

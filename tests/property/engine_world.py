@@ -39,6 +39,14 @@ from shared.model.scope import Phase, Scope
 from shared.model.state import StateType
 from shared.model.task_run import TaskRun
 from tests.engine_driver import START, MemoryEntries
+from tests.property.operators import (
+    COMMANDS,
+    Operator,
+    Promises,
+    begins_another,
+    judge_acceptance,
+    judge_rejection,
+)
 
 QUICK: Final = (
     [hypothesis.Phase.explicit, hypothesis.Phase.generate]
@@ -46,17 +54,6 @@ QUICK: Final = (
     else list(hypothesis.Phase)
 )
 """`make mutants` wants to know only whether a bug is found, not its smallest example."""
-OPERATOR: Final = (
-    m.KillExecution,
-    m.PauseExecution,
-    m.ResumeExecution,
-    m.RestartExecution,
-    m.ReplayExecution,
-    m.ForceRunExecution,
-    m.ChangeTaskRunState,
-    m.ChangeExecutionState,
-    m.SetLabels,
-)
 AFTER_THE_END: Final = frozenset({Phase.LISTENERS, Phase.AFTER})
 COVERAGE: Final[Counter[str]] = Counter()
 """What the runs of this process have met: faults by kind of message."""
@@ -75,6 +72,14 @@ class Held:
     attempt: int
     token: int
     says: deque[m.AttemptEvent] = field(default_factory=deque)
+
+
+@dataclass
+class Asked:
+    """An operator's command, with the records that answer it."""
+
+    command: m.ExecutionCommand
+    answers: list[m.EventRecord] = field(default_factory=list)
 
 
 def outcome(task_id: str, attempt: int) -> StateType:
@@ -97,6 +102,10 @@ class World:
         self.shadow = MemoryEntries()
         self.gate = MemoryEntries()
         self.plans: dict[str, Plan] = {}
+        self.revisions: dict[tuple[str, int], Plan] = {}
+        self.operator = Operator(self.rng, (1, 2))
+        self.promises = Promises()
+        self.asked: dict[str, Asked] = {}
         self.lanes: dict[str, deque[m.ExecutionCommand | m.FlowCommand]] = {}
         self.waiting: dict[str, tuple[str, int]] = {}
         self.held: dict[str, Held] = {}
@@ -105,21 +114,30 @@ class World:
         self.executions: list[str] = []
         self.restarted: set[str] = set()
         self.forced: set[str] = set()
+        self.deleted: set[str] = set()
         self.tokens = 0
+        self.created = 0
         self.commands = 0
         self.trace: list[str] = []
         self.env = Environment(
-            flows=lambda tenant, namespace, flow_id, revision: self.plans.get(flow_id), renderer=Renderer()
+            flows=lambda tenant, namespace, flow_id, revision: self.revisions.get((flow_id, revision or 1)),
+            renderer=Renderer(),
         )
 
     # -------------------------------------------------------------- beginning
 
-    def add(self, source: str) -> None:
-        flow = parse_flow(source)
-        self.plans[flow.id] = Plan.of(flow)
+    def add(self, source: str, revision: int = 1) -> None:
+        """Store a flow. Executions begin with revision 1; an operator may go on with another one."""
+        flow = parse_flow(source, revision=revision)
+        self.revisions[flow.id, revision] = Plan.of(flow)
+        self.plans.setdefault(flow.id, self.revisions[flow.id, revision])
+
+    def plan_of(self, execution: Execution) -> Plan:
+        return self.revisions[execution.flow_id, execution.flow_revision]
 
     def create(self, flow_id: str) -> str:
-        execution_id = derive_id(self.now, "world", len(self.executions), flow_id)
+        self.created += 1
+        execution_id = derive_id(self.now, "world", self.created, flow_id)
         flow = self.plans[flow_id].flow
         self.send(
             m.CreateExecution(
@@ -144,7 +162,7 @@ class World:
         """At most `steps` random steps, of which a share `operator` are an operator's commands."""
         for _ in range(steps):
             if self.rng.random() < operator:
-                self.operate()
+                self.operate(late=self.rng.random() < 0.5)
             elif not self.step():
                 return
 
@@ -256,12 +274,16 @@ class World:
 
     def repeat(self) -> None:
         """A command that was delivered before comes again; those of operators only right after the first."""
-        repeatable = [c for c in self.past[-40:] if not isinstance(c, OPERATOR)]
+        repeatable = [c for c in self.past[-40:] if not isinstance(c, COMMANDS)]
         if not repeatable:
             return
         command = self.rng.choice(repeatable)
         if isinstance(command, m.RequestSlot) and self._released(command.execution_id):
             return  # asked anew for an ended execution: the log never gives a record twice after its successors
+        if isinstance(command, m.CreateExecution) and (
+            command.execution_id in self.deleted or command.command_id in self.asked
+        ):
+            return  # likewise; and an operator's replay is asked for once
         self._met("repeat", command)
         self.hand_over(command)
 
@@ -269,53 +291,63 @@ class World:
         execution = self.execution(execution_id)
         return execution is None or execution.state.terminated or not execution.slot
 
-    def operate(self, command: m.ExecutionCommand | None = None) -> None:
-        """An operator's command about a random execution, at once."""
+    def operate(self, command: m.ExecutionCommand | None = None, *, late: bool = False) -> None:
+        """An operator's command about a random execution, decided at once; or `late`, behind what waits already."""
         if command is None:
             if not self.executions:
                 return
-            command = self._random_command(self.rng.choice(self.executions))
+            execution_id = self.rng.choice(self.executions)
+            command = self.operator.draw(execution_id, list(self.runs(execution_id)), self.now)
         self._met("operator", command)
-        decision = self.take(command)
-        if isinstance(command, m.RestartExecution | m.ChangeTaskRunState) and decision.rejection is None:
-            self.restarted.add(command.execution_id)
-        if isinstance(command, m.ForceRunExecution) and decision.rejection is None:
-            self.forced.add(command.execution_id)
-        self._answered_once(command, decision)
+        self.asked[command.command_id] = Asked(command)
+        if late:
+            self.send(command)
+        else:
+            self.take(command)
 
-    def _random_command(self, execution_id: str) -> m.ExecutionCommand:
-        self.commands += 1
-        common = {"execution_id": execution_id, "command_id": f"op-{self.commands}", "at": self.now}
-        runs = list(self.runs(execution_id))
-        kind = self.rng.choice(OPERATOR)
-        if kind is m.ReplayExecution:
-            new_id = derive_id(self.now, execution_id, "replay", self.commands)
-            target = self.rng.choice(runs).id if runs and self.rng.random() < 0.7 else None
-            return m.ReplayExecution(**common, new_execution_id=new_id, task_run_id=target)
-        if kind is m.ChangeTaskRunState:
-            target = self.rng.choice(runs).id if runs else "none"
-            return m.ChangeTaskRunState(
-                **common, task_run_id=target, state=self.rng.choice(("SUCCESS", "FAILED", "WARNING"))
-            )
-        if kind is m.ChangeExecutionState:
-            return m.ChangeExecutionState(**common, state=self.rng.choice(("SUCCESS", "FAILED", "WARNING")))
-        if kind is m.SetLabels:
-            return m.SetLabels(**common, labels=[["k", str(self.commands)]])
-        return kind(**common)
+    def _judge(self, command: m.ExecutionCommand, before: Execution | None, decision: Decision) -> None:
+        """Whether what a decision says about an operator's command is so."""
+        if decision.rejection is not None:
+            judge_rejection(command, before, decision.rejection, bool(decision.changes.changes))
+            return
+        name = command.execution_id
+        runs = {run.id: run for run in self.runs(name)}
+        judge_acceptance(command, before, self.execution(name), runs)
+        self.promises.keep(command)
+        if isinstance(command, m.RestartExecution | m.ChangeTaskRunState):
+            self.restarted.add(name)
+        if isinstance(command, m.ForceRunExecution | m.UnqueueExecution):
+            self.forced.add(name)
+        if isinstance(command, m.DeleteExecution):
+            self.deleted.add(name)
 
-    def _answered_once(self, command: m.ExecutionCommand, decision: Decision) -> None:
-        execution = self.execution(command.execution_id)
-        plan = self.plans[execution.flow_id] if execution is not None else None
-        records = list(history.records(decision.events, self.entries, plan, decision.command_id, 0))
-        answers = [record for record in records if m.decode(record.value or b"").command_id == command.command_id]  # type: ignore[attr-defined]
-        handed_on = isinstance(command, m.ReplayExecution) and decision.rejection is None
-        if len(answers) != (0 if handed_on else 1):
-            raise Broken(f"{len(answers)} answers to {command}")
+    def _hear_answers(self, decision: Decision, execution_id: str) -> None:
+        """Keep what the log says to an operator's command."""
+        asked = self.asked.get(decision.command_id or "")
+        if asked is None:
+            return
+        execution = self.execution(execution_id)
+        plan = self.plan_of(execution) if execution is not None else None
+        for record in history.records(decision.events, self.entries, plan, decision.command_id, 0):
+            answer = m.decode(record.value) if record.value is not None else None
+            if isinstance(answer, m.EventRecord) and answer.command_id == decision.command_id:
+                asked.answers.append(answer)
+
+    def _check_answers(self) -> None:
+        """Each command has one answer; one that begins another execution is answered by that one's creation."""
+        for asked in self.asked.values():
+            command, answers = asked.command, asked.answers
+            if len(answers) != 1:
+                raise Broken(f"{len(answers)} answers to {command}: {answers}")
+            begun = begins_another(command)
+            if begun is not None and answers[0].reason is None and answers[0].execution_id != begun:
+                raise Broken(f"{command} is answered by {answers[0].execution_id}")
 
     # -------------------------------------------------------------- deciding
 
     def take(self, message: Incoming) -> Decision:
         """Decide, perhaps crash before the commit and decide again, then keep and check."""
+        before = self.execution(message.execution_id)
         if self.faults and self.rng.random() < 0.1:
             self._met("crash", message)
             dropped = decide(self.entries, message, self.now, self.env)
@@ -330,6 +362,9 @@ class World:
         )
         self._replay(decision)
         self.entries.store(decision.changes)
+        self._hear_answers(decision, message.execution_id)
+        if isinstance(message, COMMANDS):
+            self._judge(message, before, decision)
         for effect in decision.effects:
             self._effect(message.execution_id, effect)
         if isinstance(message, m.CreateExecution) and message.execution_id not in self.executions:
@@ -400,7 +435,7 @@ class World:
     def _may_start(self, state: Overlay, event: TaskRunCreated) -> None:
         """What a new task run depends on has ended, and no limit is exceeded by it."""
         execution: Execution = state.get(header_key(event.execution_id))
-        plan = self.plans[execution.flow_id]
+        plan = self.plan_of(execution)
         siblings = [
             run
             for run in self.runs(event.execution_id, state)
@@ -470,7 +505,7 @@ class World:
         self._level("the execution", execution.scope, children[None])
         for run in runs:
             if run.scope is not None and run.state.current is not StateType.RESTARTED:
-                self._level(run.task_id, run.scope, children[run.id])
+                self._level(run.task_id, run.scope, children[run.id], ended=run.state.terminated)
             if len(encode(replace_scope(run))) > 1024 * 64:
                 raise Broken(f"the entry of {run.task_id} is too large")
             if run.state.terminated:
@@ -505,8 +540,10 @@ class World:
         if counter != entries:
             raise Broken(f"{what} is {counter}, the entries say {entries}")
 
-    def _level(self, name: str, scope: Scope, children: list[TaskRun]) -> None:
+    def _level(self, name: str, scope: Scope, children: list[TaskRun], *, ended: bool = False) -> None:
         self._equal(f"open of {name}", scope.open, sum(not run.state.terminated for run in children))
+        if ended and self.asked:
+            return  # a restart or a replay may have taken away what is below it
         tasks = [run for run in children if run.phase is Phase.TASKS and run.state.terminated]
         tally = dict(Counter(run.state.current.value for run in tasks))
         self._equal(f"tally of {name}", dict(scope.tally), tally)
@@ -515,17 +552,18 @@ class World:
             self._equal(f"other of {name}", dict(scope.other), dict(Counter(r.state.current.value for r in others)))
 
     def _slots(self, execution: Execution) -> None:
-        """At most `limit` executions of a flow run by right of a slot."""
-        concurrency = self.plans[execution.flow_id].flow.concurrency
-        if concurrency is None:
+        """At most `limit` executions of a flow run by right of a slot; each revision asks by its own limit."""
+        plans = [plan for (flow_id, _), plan in self.revisions.items() if flow_id == execution.flow_id]
+        if any(plan.flow.concurrency is None for plan in plans):
             return
+        limit = max(plan.flow.concurrency.limit for plan in plans if plan.flow.concurrency is not None)
         holders = sum(
             1
             for key in self.gate.data
             if key.startswith(f"g/{execution.tenant}/{execution.namespace}/{execution.flow_id}/h/")
         )
-        if holders > concurrency.limit:
-            raise Broken(f"{holders} executions hold {concurrency.limit} slots")
+        if holders > limit:
+            raise Broken(f"{holders} executions hold {limit} slots")
         running = 0
         for execution_id in self.executions:
             other = self.execution(execution_id)
@@ -533,8 +571,8 @@ class World:
                 continue
             waits = other.state.current in (StateType.CREATED, StateType.QUEUED) or other.state.terminated
             running += not waits and other.parent_id is None
-        if running > concurrency.limit:
-            raise Broken(f"{running} executions run in {concurrency.limit} slots")
+        if running > limit:
+            raise Broken(f"{running} executions run in {limit} slots")
 
     # -------------------------------------------------------------- ending
 
@@ -548,13 +586,15 @@ class World:
             if not paused:
                 break
             self.commands += 1
-            resume = m.ResumeExecution(execution_id=paused[0], command_id=f"op-{self.commands}", at=self.now)
+            resume = m.ResumeExecution(execution_id=paused[0], command_id=f"end-{self.commands}", at=self.now)
             if self.take(resume).rejection is not None:
                 raise Broken(f"a paused execution cannot be resumed: {self.trace[-1]}")
         else:
             raise Broken("it does not end")
+        self._check_answers()
         for execution_id in self.executions:
             execution = self.execution(execution_id)
+            self.promises.judge(execution_id, execution)
             if execution is None:
                 continue
             if not execution.state.terminated:

@@ -68,10 +68,15 @@ def test_a_kill_ends_everything(flow: dict[str, Any], child: dict[str, Any], see
 
 
 @at_random
-@given(flows(), children, seeds)
-def test_commands_at_any_moment(flow: dict[str, Any], child: dict[str, Any], seed: int) -> None:
-    """Operators' commands at any moment have one answer each, and nothing sticks."""
+@given(flows(), children, flows(), seeds)
+def test_commands_at_any_moment(
+    flow: dict[str, Any], child: dict[str, Any], following: dict[str, Any], seed: int
+) -> None:
+    """Operators' commands at any moment have one answer each, which is true, and nothing sticks."""
     world = world_of(flow, child, seed)
+    note(source(following))
+    world.add(source(following), revision=2)
+    world.add(source(child), revision=2)
     try:
         for _ in range(1 + seed % 2):
             world.create("main")

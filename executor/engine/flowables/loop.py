@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from executor.engine.draft import Draft
-from executor.engine.entries import values_key
+from executor.engine.entries import task_runs_prefix, values_key
 from executor.engine.events import ValuesRecorded
 from executor.engine.flowable import Flowable, FlowableError, Opening, create, may_create
 from executor.engine.level import Level
@@ -71,6 +71,14 @@ def chunk_size(values: list[str]) -> int:
     return max(1, min(CHUNK_VALUES, CHUNK_BYTES // longest))
 
 
+def _begun(draft: Draft, level: Level, child: TaskRun) -> bool:
+    """Whether the task behind a child that ended before, and was opened again by hand, has begun then."""
+    return any(
+        (run.parent_id, run.index, run.position, run.superseded) == (level.owner, child.index, child.position + 1, False)
+        for _, run in draft.state.scan(task_runs_prefix(draft.execution_id))
+    )
+
+
 class ForEach(Flowable):
     """`concurrencyLimit` values at once: 1 by default, 0 for all. A value that is worked on has one open child."""
 
@@ -121,7 +129,7 @@ class ForEach(Flowable):
     def child_ended(self, draft: Draft, level: Level, child: TaskRun) -> None:
         tasks = level.tasks()
         position = child.position + 1
-        if position < len(tasks):
+        if position < len(tasks) and not (child.state.resumed and _begun(draft, level, child)):
             create(draft, level, tasks[position], level.scope, position=position, value=child.value, index=child.index)
 
     def exhausted(self, level: Level) -> bool:
