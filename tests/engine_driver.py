@@ -107,6 +107,7 @@ class Driver:
     entries: MemoryEntries = field(default_factory=MemoryEntries)
     gate: MemoryEntries = field(default_factory=MemoryEntries)
     flows: dict[tuple[str, str], Plan] = field(default_factory=dict)
+    revisions: dict[tuple[str, str, int], Plan] = field(default_factory=dict)
     commands: list[m.ExecutionCommand | m.FlowCommand] = field(default_factory=list)
     queue: list[Queued] = field(default_factory=list)
     timers: list[tuple[int, m.WakeTimer]] = field(default_factory=list)
@@ -115,16 +116,20 @@ class Driver:
     renderer: Renderer = field(default_factory=Renderer)
     count: int = 0
 
-    def add(self, source: str) -> Plan:
-        """Register a flow."""
-        flow = parse_flow(source)
+    def add(self, source: str, revision: int = 1) -> Plan:
+        """Register a flow; what names no revision finds the one that was registered last."""
+        flow = parse_flow(source, revision=revision)
         plan = Plan.of(flow)
-        self.flows[flow.namespace, flow.id] = plan
+        self.flows[flow.namespace, flow.id] = self.revisions[flow.namespace, flow.id, revision] = plan
         return plan
+
+    def plan(self, namespace: str, flow_id: str, revision: int | None) -> Plan | None:
+        latest = self.flows.get((namespace, flow_id))
+        return latest if revision is None else self.revisions.get((namespace, flow_id, revision), latest)
 
     def environment(self) -> Environment:
         return Environment(
-            flows=lambda tenant, namespace, flow_id, revision: self.flows.get((namespace, flow_id)),
+            flows=lambda tenant, namespace, flow_id, revision: self.plan(namespace, flow_id, revision),
             renderer=self.renderer,
             flow_outputs=lambda flow, shown: dict(
                 resolve_outputs(flow.outputs, render=self.renderer.render_typed, variables=shown).valid()
@@ -193,7 +198,8 @@ class Driver:
         task_run = self.entries.get(task_run_key(item.execution_id, item.task_run_id))
         if task_run is None or task_run.state.terminated or execution.state.current is StateType.PAUSED:
             return
-        plan = self.flows[execution.namespace, execution.flow_id]
+        plan = self.plan(execution.namespace, execution.flow_id, execution.flow_revision)
+        assert plan is not None
         task = plan.tasks[task_run.task_id]
         shown = plan.reach(task).prune(variables(self.entries, plan, execution, task, task_run))
         common = {

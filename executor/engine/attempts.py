@@ -179,9 +179,7 @@ def _retry_execution(draft: Draft, task_run: TaskRun, task: Task, attempt: dict[
     draft.emit(ExecutionMoved, state=StateType.RETRIED)
     announce_end(draft, None)
     new_id = derive_id(due, execution.id, "retry", execution.attempt_number)
-    replay = ReplayExecution(
-        execution_id=execution.id, command_id=f"retry-{execution.id}", at=due, new_execution_id=new_id
-    )
+    replay = ReplayExecution(execution_id=execution.id, command_id=f"retry-{new_id}", at=due, new_execution_id=new_id)
     if due <= draft.now:
         draft.effect(Send(replay))
     else:

@@ -79,7 +79,7 @@ def decide(entries: Entries, message: Incoming, now: Millis, env: Environment) -
     if before is not None:
         return _repeat(draft, before[1])
     reason = _decide(draft, message)
-    if remembered:
+    if remembered and draft.known is not None:  # a deletion takes what is remembered with it
         draft.emit(CommandAnswered, command_id=draft.command_id, reason=reason)
     if reason is not None:
         draft.emit(CommandRejected, reason=reason)
@@ -258,6 +258,7 @@ _REMEMBERED: Final = (
     m.ForceRunExecution,
     m.UnqueueExecution,
     m.SetLabels,
+    m.DeleteExecution,
 )
 """Commands whose answers are remembered: what operators ask for. The others have ids in the state to go by."""
 

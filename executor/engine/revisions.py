@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from executor.engine.plan import Plan
@@ -14,7 +14,7 @@ Place = tuple[str | None, str, int]
 
 
 def placed(
-    runs: Mapping[str, TaskRun], worked_on: Set[str], before: Plan, after: Plan
+    runs: Mapping[str, TaskRun], worked_on: Collection[str], before: Plan, after: Plan
 ) -> dict[str, TaskRun] | str:
     """Task runs, parents before children, at their places in `after`; or why they can't go on there.
 

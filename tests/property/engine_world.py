@@ -10,7 +10,7 @@ import os
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import hypothesis
@@ -22,13 +22,14 @@ from executor.engine.decide import AttemptLost, Decision, Incoming, decide
 from executor.engine.draft import Environment
 from executor.engine.entries import (
     Overlay,
+    commands_key,
     encode,
     header_key,
     outputs_key,
     task_run_key,
     task_runs_prefix,
 )
-from executor.engine.events import TaskRunCreated
+from executor.engine.events import CommandRepeated, TaskRunCreated
 from executor.engine.plan import Plan
 from shared import messages as m
 from shared.expressions import Renderer
@@ -80,6 +81,9 @@ class Asked:
 
     command: m.ExecutionCommand
     answers: list[m.EventRecord] = field(default_factory=list)
+    decided: bool = False
+    rejection: str | None = None
+    repeats: int = 0  #: how often it was decided again
 
 
 def outcome(task_id: str, attempt: int) -> StateType:
@@ -273,17 +277,17 @@ class World:
             self.take(wake)
 
     def repeat(self) -> None:
-        """A command that was delivered before comes again; those of operators only right after the first."""
-        repeatable = [c for c in self.past[-40:] if not isinstance(c, COMMANDS)]
+        """A command that was delivered before comes again."""
+        repeatable = self.past[-40:]
         if not repeatable:
             return
         command = self.rng.choice(repeatable)
         if isinstance(command, m.RequestSlot) and self._released(command.execution_id):
             return  # asked anew for an ended execution: the log never gives a record twice after its successors
-        if isinstance(command, m.CreateExecution) and (
-            command.execution_id in self.deleted or command.command_id in self.asked
-        ):
-            return  # likewise; and an operator's replay is asked for once
+        if isinstance(command, m.ExecutionCommand) and command.execution_id in self.deleted:
+            return  # likewise
+        if isinstance(command, m.CreateExecution) and command.command_id in self.asked:
+            return  # the executor's own, of an operator's replay: it writes it once
         self._met("repeat", command)
         self.hand_over(command)
 
@@ -303,14 +307,28 @@ class World:
         if late:
             self.send(command)
         else:
+            self.past.append(command)
             self.take(command)
 
     def _judge(self, command: m.ExecutionCommand, before: Execution | None, decision: Decision) -> None:
-        """Whether what a decision says about an operator's command is so."""
-        if decision.rejection is not None:
-            judge_rejection(command, before, decision.rejection, bool(decision.changes.changes))
-            return
+        """Whether what a decision says about an operator's command is so. Repeated, it is answered as before."""
         name = command.execution_id
+        asked = self.asked.get(command.command_id)
+        changed = self._changed(before, self.execution(name), decision)
+        if asked is not None and asked.decided:
+            asked.repeats += 1
+            if (decision.rejection, changed) != (asked.rejection, False):
+                raise Broken(f"{command} was answered by {asked.rejection}, and again by {decision.rejection}")
+            return
+        if any(isinstance(item.event, CommandRepeated) for item in decision.events):
+            if changed:
+                raise Broken(f"{command} came again, and changed something")
+            return  # the engine's own, of a kill that goes on to a subflow
+        if asked is not None:
+            asked.decided, asked.rejection = True, decision.rejection
+        if decision.rejection is not None:
+            judge_rejection(command, before, decision.rejection, changed)
+            return
         runs = {run.id: run for run in self.runs(name)}
         judge_acceptance(command, before, self.execution(name), runs)
         self.promises.keep(command)
@@ -320,6 +338,14 @@ class World:
             self.forced.add(name)
         if isinstance(command, m.DeleteExecution):
             self.deleted.add(name)
+
+    @staticmethod
+    def _changed(before: Execution | None, after: Execution | None, decision: Decision) -> bool:
+        """Whether a decision changed anything besides what is remembered of answers."""
+        if before is None or after is None:
+            return before is not after
+        keys = set(decision.changes.changes) - {header_key(before.id), commands_key(before.id)}
+        return bool(keys) or replace(before, seq=0) != replace(after, seq=0)
 
     def _hear_answers(self, decision: Decision, execution_id: str) -> None:
         """Keep what the log says to an operator's command."""
@@ -337,11 +363,11 @@ class World:
         """Each command has one answer; one that begins another execution is answered by that one's creation."""
         for asked in self.asked.values():
             command, answers = asked.command, asked.answers
-            if len(answers) != 1:
+            if len(answers) != 1 + asked.repeats:
                 raise Broken(f"{len(answers)} answers to {command}: {answers}")
             begun = begins_another(command)
-            if begun is not None and answers[0].reason is None and answers[0].execution_id != begun:
-                raise Broken(f"{command} is answered by {answers[0].execution_id}")
+            if begun is not None and not asked.rejection and [a.execution_id for a in answers].count(begun) != 1:
+                raise Broken(f"{command} is not answered by {begun}: {answers}")
 
     # -------------------------------------------------------------- deciding
 

@@ -113,8 +113,8 @@ def _flowable(draw: st.DrawFn, names: _Names, kind: str, depth: int, *, subflows
         rounds = draw(st.integers(1, 3))
         count = f"outputs.{task['id']}.iterationCount"  # within a loop it is found by the value only: an error
         task["condition"] = draw(st.sampled_from((f"{{{{ {count} >= {rounds} }}}}", "{{ true }}", "{{ false }}")))
+        task["checkFrequency"] = {"interval": "PT1S", "maxIterations": 3}
         if kind == "LoopUntil":
-            task["checkFrequency"] = {"interval": "PT1S", "maxIterations": 3}
             task["failOnMaxReached"] = draw(st.booleans())
     if kind == "Pause":
         if draw(st.booleans()):

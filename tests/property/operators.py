@@ -161,7 +161,7 @@ def judge_acceptance(
         case m.ForceRunExecution():
             right = state not in _BEGINS
         case m.UnqueueExecution():
-            right = state not in _BEGINS and (command.state == "RUNNING" or state == command.state)
+            right = state not in _BEGINS and command.state in ("RUNNING", state)
         case m.SetLabels():
             pairs = {tuple(pair) for pair in command.labels}
             right = pairs <= set(after.labels)
