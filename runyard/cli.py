@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from runyard import dead_letters, logs
+from runyard import commands, dead_letters, logs
 from runyard.options import (
     Config,
     DataDirectory,
@@ -35,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dead_letters.app)
+app.add_typer(commands.app)
 
 
 def main() -> None:

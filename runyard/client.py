@@ -22,7 +22,7 @@ class NotFound(ApiError):
     """The server has no such thing."""
 
 
-_ERRORS: Final[dict[int, type[ApiError]]] = {404: NotFound, 422: Refused}
+_ERRORS: Final[dict[int, type[ApiError]]] = {404: NotFound, 409: Refused, 422: Refused}
 
 
 class FlowRefused(Refused):
@@ -87,16 +87,10 @@ class Client:
         self, namespace: str, flow_id: str, inputs: Mapping[str, str], labels: list[str]
     ) -> dict[str, Any]:
         """Start an execution. An input that begins with `@` is the file of that name."""
-        parts: list[tuple[str, tuple[str | None, bytes]]] = []
-        for name, value in inputs.items():
-            if value.startswith("@"):
-                parts.append(("files", (name, Path(value[1:]).read_bytes())))
-            else:
-                parts.append((name, (None, value.encode())))
         response = self._request(
             "POST",
             f"/executions/{namespace}/{flow_id}",
-            files=parts or [("", (None, b""))],
+            files=_form(inputs),
             params=[("labels", label) for label in labels],
         )
         execution: dict[str, Any] = response.json()
@@ -105,6 +99,38 @@ class Client:
     def execution(self, execution_id: str) -> dict[str, Any]:
         execution: dict[str, Any] = self._request("GET", f"/executions/{execution_id}").json()
         return execution
+
+    def find_execution(self, execution_id: str) -> dict[str, Any] | None:
+        """The execution; None where there is none."""
+        try:
+            return self.execution(execution_id)
+        except NotFound:
+            return None
+
+    def act(
+        self,
+        execution_id: str,
+        action: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        form: Mapping[str, str] | None = None,
+        json: Any = None,
+    ) -> dict[str, Any] | None:
+        """Ask for an action on an execution: the execution as it left it, or what is known of it, if anything is.
+
+        Raises Refused or NotFound with the reason. `form`: inputs as in `create_execution`.
+        """
+        files = None if form is None else _form(form)
+        path = f"/executions/{execution_id}/actions/{action}"
+        response = self._request("POST", path, params=params, files=files, json=json)
+        answer: dict[str, Any] | None = response.json() if response.content else None
+        return answer
+
+    def delete_execution(self, execution_id: str, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Delete an execution, as `act`."""
+        response = self._request("DELETE", f"/executions/{execution_id}", params=params)
+        answer: dict[str, Any] | None = response.json() if response.content else None
+        return answer
 
     def logs(self, execution_id: str) -> list[dict[str, Any]]:
         lines: list[dict[str, Any]] = self._request("GET", f"/logs/{execution_id}").json()
@@ -156,6 +182,17 @@ class Client:
         except httpx.TransportError as error:
             msg = f"{self._http.base_url} does not answer: {error}"
             raise ApiError(msg) from error
+
+
+def _form(inputs: Mapping[str, str]) -> list[tuple[str, tuple[str | None, bytes]]]:
+    """Inputs as parts of a form; a server takes no form without any part."""
+    parts: list[tuple[str, tuple[str | None, bytes]]] = []
+    for name, value in inputs.items():
+        if value.startswith("@"):
+            parts.append(("files", (name, Path(value[1:]).read_bytes())))
+        else:
+            parts.append((name, (None, value.encode())))
+    return parts or [("", (None, b""))]
 
 
 def _message(response: httpx.Response) -> str:

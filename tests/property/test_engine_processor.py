@@ -15,8 +15,8 @@ from shared import messages as m
 from shared.model.state import StateType
 from tests.executor_stand import LEASE, FakeWorker, Stand
 from tests.property.engine_world import QUICK, outcome
-from tests.property.operators import Operator, begins_another
 from tests.property.flow_strategies import flows, source
+from tests.property.operators import Operator, begins_another
 
 CHILD = """
 id: child
