@@ -34,13 +34,18 @@ class Archive(World):
         execution = self.execution(message.execution_id)
         plan = None if execution is None else self.plans[execution.flow_id]
         for record in history.records(decision.events, self.entries, plan, decision.command_id, 0):
-            self._keep(m.decode(record.value or b""))
+            if record.value is not None:
+                self._keep(m.decode(record.value))
         if execution is not None:
             self._keep(m.decode(history.refreshed(execution, self.entries, self.now, 0).value or b""))
+        if isinstance(message, m.CreateExecution) and message.execution_id not in self.documents:
+            self.executions.remove(message.execution_id)  # refused: it never was
         return decision
 
     def _keep(self, event: m.Message) -> None:
         assert isinstance(event, m.EventRecord)
+        if event.event == "ExecutionDeleted":
+            del self.documents[event.execution_id]
         if event.kind is not None and event.document is not None and event.id is not None:
             known = self.documents.setdefault(event.execution_id, {})
             before = known.get((Kind(event.kind), event.id))
