@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -139,15 +140,31 @@ def standalone(
 
 @app.command()
 def run(
-    flow: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the flow's YAML file")],
-    server: Server = "http://127.0.0.1:8080",
+    flows: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FLOW...",
+            exists=True,
+            dir_okay=False,
+            help="the flow's YAML file; further ones are registered too: its subflows",
+        ),
+    ],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RUNYARD_SERVER",
+            help="address of an indexer or a standalone; without it a throw-away standalone starts in this process, "
+            "in a temporary directory that is removed at the end",
+            show_default=False,
+        ),
+    ] = None,
     tenant: TenantName = "main",
     inputs: Annotated[list[str] | None, typer.Option("--input", "-i", help="name=value, or name=@file")] = None,
     labels: Annotated[list[str] | None, typer.Option("--label", "-l", help="key:value")] = None,
 ) -> None:
     """Register a flow, run it, and follow it to its end; the exit status follows from its state."""
     from runyard import running  # noqa: PLC0415
-    from runyard.client import ApiError, Client, FlowRefused  # noqa: PLC0415
+    from runyard.client import ApiError, Client  # noqa: PLC0415
 
     given: dict[str, str] = {}
     for item in inputs or []:
@@ -159,13 +176,24 @@ def run(
         if ":" not in label:
             raise failed(f"--label {label}: expected key:value")
     try:
-        with Client(server, tenant) as client:
-            status = running.run(client, flow, given, labels or [], Console())
-    except FlowRefused as error:
-        raise failed(f"{flow}: {error}") from None
-    except (ApiError, OSError) as error:
+        with told(), _server(server) as address, Client(address, tenant) as client:
+            status = running.run(client, flows, given, labels or [], Console())
+    except ApiError as error:
         raise failed(str(error)) from None
+    except KeyboardInterrupt:
+        if server:
+            typer.echo(f"runyard: interrupted; what was started goes on at {server}", err=True)
+        raise
     raise typer.Exit(status)
+
+
+def _server(named: str | None) -> AbstractContextManager[str]:
+    """The named server's address, or that of one that ends with the block."""
+    if named:
+        return nullcontext(named)
+    from runyard.throwaway import throwaway  # noqa: PLC0415
+
+    return throwaway(read_settings(None))
 
 
 @app.command()

@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from runyard.cli import app
-from tests.acceptance.servers import EmbeddedServer, Standalone, command
+from runyard.throwaway import NOTICE
+from tests.acceptance.servers import PATIENCE, RUNYARD, EmbeddedServer, Standalone, command, plain_environment
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -19,6 +22,33 @@ tasks:
   - id: fail
     type: io.kestra.plugin.core.execution.Fail
     allowFailure: true
+"""
+
+CALLED = """\
+id: called
+namespace: company.team
+tasks:
+  - id: work
+    type: io.kestra.plugin.core.debug.Return
+    format: done
+"""
+CALLING = """\
+id: calling
+namespace: company.team
+tasks:
+  - id: call
+    type: io.kestra.plugin.core.flow.Subflow
+    namespace: company.team
+    flowId: called
+    wait: true
+"""
+LONG = """\
+id: long
+namespace: company.team
+tasks:
+  - id: sleep
+    type: io.kestra.plugin.core.flow.Sleep
+    duration: PT10M
 """
 
 
@@ -84,12 +114,14 @@ def test_wrong_arguments_are_named(embedded: EmbeddedServer, arguments: list[str
     assert "Traceback" not in result.stderr
 
 
-def test_a_server_that_does_not_answer_is_named() -> None:
-    """Clients of a server that isn't there say which address does not answer."""
-    result = command("taskruns", "--server", "http://127.0.0.1:9")
+@pytest.mark.parametrize("arguments", [["taskruns"], ["run", str(EXAMPLES / "taskrun.yaml")]], ids=["taskruns", "run"])
+def test_a_server_that_does_not_answer_is_named(arguments: list[str]) -> None:
+    """Clients of a server that isn't there say which address does not answer; no other one is used instead."""
+    result = command(*arguments, "--server", "http://127.0.0.1:9")
 
     assert result.returncode == 1
-    assert "http://127.0.0.1:9 does not answer" in result.stderr
+    assert result.stderr.startswith("runyard: http://127.0.0.1:9 does not answer")
+    assert result.stdout == ""
 
 
 def test_task_runs_are_searched_by_all_filters(embedded: EmbeddedServer) -> None:
@@ -122,6 +154,64 @@ def test_templates_are_rendered_without_a_server(tmp_path: Path) -> None:
     assert "line 1" in failed.stderr
     assert unread.returncode == 1
     assert f"{wrong}: not JSON" in unread.stderr
+
+
+# ------------------------------------------------------------------ run without a server
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "words"),
+    [
+        ([CALLING, CALLED], 0, "SUCCESS in PT"),
+        ([CALLED.replace("debug.Return", "execution.Fail").replace("format", "errorMessage")], 1, "FAILED in PT"),
+        (["id: x\ntasks: 1\n"], 1, "flow0.yaml: Invalid entity: namespace: must not be null (line 1)"),
+        ([b"\xff\xfe"], 1, "flow0.yaml: not UTF-8 text"),
+    ],
+    ids=["with a subflow", "failing", "refused", "not a text"],
+)
+def test_without_a_server_a_throw_away_one_runs_the_flow(
+    tmp_path: Path, files: list[str | bytes], status: int, words: str
+) -> None:
+    """`run` alone gives the same result as on a server, says on one line where it ran, and leaves nothing behind."""
+    named = [tmp_path / f"flow{number}.yaml" for number in range(len(files))]
+    for file, source in zip(named, files, strict=True):
+        file.write_bytes(source if isinstance(source, bytes) else source.encode())
+    (tmp_path / "tmp").mkdir()
+
+    result = command("run", *map(str, named), environment={"TMPDIR": str(tmp_path / "tmp")}, cwd=tmp_path)
+
+    assert result.returncode == status, result.stderr
+    assert words in result.stdout + result.stderr
+    assert result.stderr.splitlines()[0] == NOTICE
+    assert "Traceback" not in result.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*(file.name for file in named), "tmp"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_throw_away_server_goes_with_its_command(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and the end of the terminal stop what runs and remove the directory."""
+    (tmp_path / "tmp").mkdir()
+    file = tmp_path / "long.yaml"
+    file.write_text(LONG)
+    process = subprocess.Popen(
+        [*RUNYARD, "run", str(file)],
+        env=plain_environment({"TMPDIR": str(tmp_path / "tmp"), "PYTHONUNBUFFERED": "1"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("execution ")
+    directories = list((tmp_path / "tmp").iterdir())
+
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert len(directories) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert process.returncode == 128 + number
+    assert errors.splitlines() == [NOTICE]
 
 
 # ------------------------------------------------------------------ demo
