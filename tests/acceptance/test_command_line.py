@@ -319,6 +319,26 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         assert "Traceback" not in result.stderr
 
 
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """Services and verify-index end with exit status 1, the file and the remedy; the file stays as it is."""
+    data = tmp_path / "data"
+    assert command("demo", "--once", "--port", "0", "--data", str(data)).returncode == 0
+    file = data / "runyard.db"
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 8192 * 4096)
+        opened.write(b"\0" * 4096)
+    damaged = file.read_bytes()
+
+    for arguments in (["standalone", "--port", "0"], ["demo", "--once", "--port", "0"], ["verify-index"]):
+        result = command(*arguments, "--data", str(data))
+
+        assert result.returncode == 1
+        assert result.stderr.startswith(f"runyard: {file}: the file is damaged: ")
+        assert "Restore its directory from a backup" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert file.read_bytes() == damaged
+
+
 @pytest.mark.parametrize("data", ["nowhere", "empty"])
 def test_verify_index_needs_a_data_directory(tmp_path: Path, data: str) -> None:
     """A directory that isn't there or holds no database is an error, and nothing is made in it."""
