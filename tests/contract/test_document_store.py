@@ -367,7 +367,13 @@ def test_q_of_task_runs(document_store: Store, q: str, expected: list[str] | Non
         ("flowId:x AND /re/", "position 14.*regular expression"),
         ("a^2", "boost"),
         ("a && b", "position 3: &&.*AND"),
-        ("(a", "not a Lucene query"),
+        ("(a", "not a Lucene query, position 3: .*supported are"),
+        ("a ) b", r"not a Lucene query, position 3: unexpected '\)'; supported are"),
+        ('"a b"~0.5', "number after ~"),
+        ("value:\ud83d", "position 7.*half of a character"),
+        ("seq:99999999999999999999", "position 5.*'99999999999999999999'.*64 bits"),
+        ("attemptsCount:>1e30", "'1e30'.*64 bits"),
+        ("duration:-9223372036854775808", "64 bits"),
         ("error:*a", "position 7.*wildcard"),
         ("id:*a", "leading wildcard"),
         ("startDate:yesterday", "yesterday.*2026"),
@@ -512,9 +518,10 @@ def test_pages_far_away(document_store: Store) -> None:
     """Beyond 10,000 documents an order by date is answered, any other is refused and names the cursor."""
     put(document_store, task_run("a", execution_id()))
 
-    by_date = document_store.search(Query(TENANT), Page(101, 100, (("state.startDate", False),)))
+    for number in (101, 10**30):
+        by_date = document_store.search(Query(TENANT), Page(number, 100, (("state.startDate", False),)))
 
-    assert (by_date.documents, by_date.total) == ((), 1)
+        assert (by_date.documents, by_date.total) == ((), 1)
     with pytest.raises(QueryError, match="cursor"):
         document_store.search(Query(TENANT), Page(101, 100, (("taskId", True),)))
 

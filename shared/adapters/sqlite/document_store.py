@@ -25,6 +25,9 @@ _CHUNK: Final = 100
 _SCANNED: Final = 500
 """Documents that a scan reads at once."""
 
+_FARTHEST: Final = 2**62
+"""Documents passed over at most: SQLite's integers end soon after, and no file holds as many."""
+
 _MARKS: Final = ", ".join("?" * len(COLUMNS))
 _INSERT: Final = f"INSERT INTO documents ({', '.join(COLUMNS)}) VALUES ({_MARKS})"  # noqa: S608 - constants
 _UPDATE: Final = f"UPDATE documents SET {', '.join(f'{column} = ?' for column in COLUMNS)} WHERE place = ?"  # noqa: S608 - constants
@@ -183,7 +186,7 @@ class SqliteDocumentStore:
             rows = connection.execute(
                 f"SELECT d.place, {', '.join(order.expressions)} FROM documents d WHERE {found.sql}"  # noqa: S608
                 f" ORDER BY {order.sql} LIMIT ? OFFSET ?",
-                (*found.parameters, page.size + 1, skip),
+                (*found.parameters, page.size + 1, min(skip, _FARTHEST)),
             ).fetchall()
             more = len(rows) > page.size > 0
             rows = rows[: page.size]
