@@ -98,8 +98,8 @@ def _reason(error: ParseError, length: int) -> str:
     position = int(place) + 1 if found else length + 1  # luqum counts from 0
     what = " ".join((what or text).split())
     return (
-        f'position {position}: {what}; supported are words, "phrases", field:value, AND, OR, NOT, groups, ranges such as'
-        ' [1 TO 5], wildcards * and ?; a literal \\ + - : ( ) [ ] { } " / needs a \\ before it, or the value quotes'
+        f'position {position}: {what}; supported are words, "phrases", field:value, AND, OR, NOT, groups, ranges such'
+        ' as [1 TO 5], wildcards * and ?; a literal \\ + - : ( ) [ ] { } " / needs a \\ before it, or the value quotes'
     )
 
 

@@ -13,11 +13,12 @@ import orjson
 from shared.adapters.sqlite.database import SqliteDatabase, Transaction
 from shared.adapters.sqlite.document_columns import COLUMNS, KIND_NUMBERS, digest, row, texts
 from shared.adapters.sqlite.document_filters import condition
-from shared.adapters.sqlite.document_order import WINDOW, order_of, too_deep
+from shared.adapters.sqlite.document_order import order_of, too_deep
 from shared.adapters.sqlite.errors import StorageError
 from shared.model.document import Kind
 from shared.model.query import Bucket, Found, Page, Query, QueryError
 from shared.ports import Outcome, Verdict, Versioned
+from shared.query.fields import WINDOW
 
 _CHUNK: Final = 100
 """Documents of one transaction: some milliseconds, during which the executor's commits wait."""
