@@ -20,6 +20,7 @@ from runyard.options import (
     SkipExecutions,
     SkipFlows,
     SkipNamespaces,
+    Synchronous,
     TenantName,
     check_data,
     failed,
@@ -113,8 +114,9 @@ def standalone(
     port: Port = 8080,
     data: Annotated[Path, typer.Option(help="directory of the database and the files")] = Path("data"),
     synchronous: Annotated[
-        str, typer.Option(help="NORMAL survives kills of the process, FULL a loss of power, too")
-    ] = "NORMAL",
+        Synchronous,
+        typer.Option(case_sensitive=False, help="NORMAL survives kills of the process, FULL a loss of power, too"),
+    ] = Synchronous.NORMAL,
     skip_executions: SkipExecutions = None,
     skip_flows: SkipFlows = None,
     skip_namespaces: SkipNamespaces = None,

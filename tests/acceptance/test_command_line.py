@@ -244,6 +244,7 @@ def test_the_demo_prints_the_task_runs_and_ends(tmp_path: Path) -> None:
         ("RUNYARD_WORKER__CONCURRENCY", "0", "worker.concurrency: Input should be greater than or equal to 1"),
         ("RUNYARD_WORKER__CONCURENCY", "4", "worker.concurency: Extra inputs are not permitted"),
         ("RUNYARD_LOG_FORMAT", "xml", "log_format: String should match pattern"),
+        ("RUNYARD_LOG_LEVEL", "loud", "log_level: String should match pattern"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, variable: str, value: str, words: str) -> None:
@@ -253,6 +254,33 @@ def test_a_wrong_setting_is_named(tmp_path: Path, variable: str, value: str, wor
     assert result.returncode == 1
     assert words in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--synchronous", "maybe"), ("--port", "65536"), ("--port", "-1"), ("--port", "web")]
+)
+def test_a_wrong_option_is_named(tmp_path: Path, option: str, value: str) -> None:
+    """An option that can't be ends the start with its name, before anything is made."""
+    result = command("standalone", "--data", str(tmp_path / "data"), option, value)
+
+    assert result.returncode != 0
+    assert f"Invalid value for '{option}'" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_log_lines_are_json_where_that_is_asked_for(tmp_path: Path) -> None:
+    """With `log_format: json` every line on standard error is an object; `--synchronous full` is understood, too."""
+    standalone = Standalone(
+        tmp_path / "data",
+        {"RUNYARD_LOG_FORMAT": "json", "RUNYARD_LOG_LEVEL": "info"},
+        arguments=("--synchronous", "full"),
+    )
+    standalone.start()
+    assert standalone.stop() == 0
+
+    lines = [json.loads(line) for line in standalone.log.read_text().splitlines()]
+    assert len(lines) > 3
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
 
 
 def test_a_settings_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
