@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -84,6 +85,9 @@ COLUMNS: Final = (
 )
 """The ten columns of the Task Runs page, with the field that each is sorted by."""
 
+_LABEL: Final = re.compile(r'(?:[^\s"]|"[^"]*"?)+')
+"""One label among several: spaces end it, but within quotes."""
+
 _STATES: Final = tuple(state.value for state in StateType if state is not StateType.RESUBMITTED)
 
 _environment: Final = Environment(
@@ -149,13 +153,13 @@ async def task_runs_page(
 
     `cursor`: where `page` begins, beyond what page numbers reach; the link to the next page has it.
     """
-    texts = [text for label in labels or () for text in label.split()]
+    texts = [text.replace('"', "") for label in labels or () for text in _LABEL.findall(label)]
     form: dict[str, Any] = {
         "q": q.strip(),
         "namespace": namespace.strip(),
         "flowId": flow_id.strip(),
-        "state": list(state or ()),
-        "labels": texts,
+        "state": [name for names in state or () for name in names.split(",") if name],
+        "labels": [f'"{text}"' if " " in text else text for text in texts],
         "startDate": start_date.strip(),
         "endDate": end_date.strip(),
         "sort": sort,

@@ -106,6 +106,21 @@ def test_filters_sorting_and_paging_are_in_the_url(api: Api) -> None:
     assert ascending.index("t0") < ascending.index(">t9")
 
 
+def test_labels_with_spaces_and_states_in_one_text(api: Api) -> None:
+    """Quotes keep a label's value together, in the form and in links; several states may be one text."""
+    api.store.write([task_run(number, labels={"team": "my team", "a": "b"}) for number in range(12)])
+    text = api.get(
+        "/ui/main/taskruns", params={"labels": '"team:my team" a:b', "state": "SUCCESS,FAILED", "size": "10"}
+    ).text
+
+    assert "<small>12</small>" in text
+    assert 'name="labels" value="&#34;team:my team&#34; a:b"' in text
+    assert len(re.findall(r'name="state" value="\w+" checked', text)) == 2
+    following = links(text, "Next →")
+    assert (following["labels"], following["state"]) == (['"team:my team"', "a:b"], ["SUCCESS", "FAILED"])
+    assert "<small>12</small>" in api.get("/ui/main/taskruns", params=following).text
+
+
 def test_filters_that_find_nothing_or_cannot_be_understood_are_told(api: Api) -> None:
     """An empty result says so; a bad query is 422 with the message on the page."""
     api.store.write([task_run(1)])
