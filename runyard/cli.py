@@ -145,7 +145,7 @@ def run(
     flows: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FLOW...",
+            metavar="FLOW",
             exists=True,
             dir_okay=False,
             help="the flow's YAML file; further ones are registered too: its subflows",
