@@ -288,6 +288,11 @@ def demo(
 # ------------------------------------------------------------------ operate
 
 
+def _busy(what: str) -> AbstractContextManager[object]:
+    """Shows on a terminal that something takes its time."""
+    return Console(stderr=True).status(what)
+
+
 @app.command("verify-index")
 def verify_index(
     config: Config = None,
@@ -306,9 +311,10 @@ def verify_index(
         embedded = EmbeddedBackends(data) if data is not None else None
         backends = embedded or ServerBackends(settings)
         log, store = backends.event_log(), backends.documents()
-        for difference in verify(log, store):
-            differences += 1
-            typer.echo(str(difference))
+        with _busy("comparing the log with the search store"):
+            for difference in verify(log, store):
+                differences += 1
+                typer.echo(str(difference))
         log.close()
         store.close()
         if embedded is not None:
@@ -330,7 +336,8 @@ def reindex(config: Config = None) -> None:
     settings = read_settings(config)
     try:
         log, store = ServerBackends(settings).event_log(), ElasticsearchDocumentStore(settings)
-        rebuilt = rebuild(log, store, settings.indexer)
+        with _busy("building the new index"):
+            rebuilt = rebuild(log, store, settings.indexer)
         log.close()
         store.close()
     except (JournalError, OSError, RuntimeError) as error:
