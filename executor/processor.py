@@ -101,7 +101,8 @@ class Processor:
         self._gone: list[tuple[float, Session]] = []
         self._again: list[Inbound] = []  #: what a step that failed leaves to the next one
         self.metrics = Metrics(registry or CollectorRegistry())
-        self.last_step = clock()
+        self.last_step = clock()  #: a step that the journal did not take is none: a full disk must show in the health
+        self._stored = True
         self._refused: dict[str, str] = {}
         self._outputs: list[Outbound] = []
         self._touched: set[int] = set()
@@ -141,6 +142,7 @@ class Processor:
         self._again = []
         self.metrics.batch.observe(len(records))
         self._refused.clear()
+        self._stored = True
         decided: int | None = None
         try:
             while (decided := self._decide_batch(records)) is None:
@@ -153,7 +155,8 @@ class Processor:
             logger.exception("A step of %d messages failed: each is now decided in a step of its own", len(records))
             self._drop(self._owned.values())
             decided = self._one_by_one(records)
-        self.last_step = self._clock()
+        if self._stored:
+            self.last_step = self._clock()
         self._show()
         return decided
 
@@ -592,6 +595,7 @@ class Processor:
             self.metrics.commits.labels(type(error).__name__).inc()
             logger.warning("A step was not committed: %s: %s", type(error).__name__, error)
             self._drop(self._owned.values())
+            self._stored = False
             return False
         self.metrics.commits.labels("ok").inc()
         for partition in changed:

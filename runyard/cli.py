@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from runyard.options import (
     SkipExecutions,
     SkipFlows,
     SkipNamespaces,
+    Synchronous,
     TenantName,
     check_data,
     failed,
@@ -113,8 +115,9 @@ def standalone(
     port: Port = 8080,
     data: Annotated[Path, typer.Option(help="directory of the database and the files")] = Path("data"),
     synchronous: Annotated[
-        str, typer.Option(help="NORMAL survives kills of the process, FULL a loss of power, too")
-    ] = "NORMAL",
+        Synchronous,
+        typer.Option(case_sensitive=False, help="NORMAL survives kills of the process, FULL a loss of power, too"),
+    ] = Synchronous.NORMAL,
     skip_executions: SkipExecutions = None,
     skip_flows: SkipFlows = None,
     skip_namespaces: SkipNamespaces = None,
@@ -140,15 +143,31 @@ def standalone(
 
 @app.command()
 def run(
-    flow: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="the flow's YAML file")],
-    server: Server = "http://127.0.0.1:8080",
+    flows: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FLOW",
+            exists=True,
+            dir_okay=False,
+            help="the flow's YAML file; further ones are registered too: its subflows",
+        ),
+    ],
+    server: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RUNYARD_SERVER",
+            help="address of an indexer or a standalone; without it a throw-away standalone starts in this process, "
+            "in a temporary directory that is removed at the end",
+            show_default=False,
+        ),
+    ] = None,
     tenant: TenantName = "main",
     inputs: Annotated[list[str] | None, typer.Option("--input", "-i", help="name=value, or name=@file")] = None,
     labels: Annotated[list[str] | None, typer.Option("--label", "-l", help="key:value")] = None,
 ) -> None:
     """Register a flow, run it, and follow it to its end; the exit status follows from its state."""
     from runyard import running  # noqa: PLC0415
-    from runyard.client import ApiError, Client, FlowRefused  # noqa: PLC0415
+    from runyard.client import ApiError, Client  # noqa: PLC0415
 
     given: dict[str, str] = {}
     for item in inputs or []:
@@ -160,13 +179,24 @@ def run(
         if ":" not in label:
             raise failed(f"--label {label}: expected key:value")
     try:
-        with Client(server, tenant) as client:
-            status = running.run(client, flow, given, labels or [], Console())
-    except FlowRefused as error:
-        raise failed(f"{flow}: {error}") from None
-    except (ApiError, OSError) as error:
+        with told(), _server(server) as address, Client(address, tenant) as client:
+            status = running.run(client, flows, given, labels or [], Console())
+    except ApiError as error:
         raise failed(str(error)) from None
+    except KeyboardInterrupt:
+        if server:
+            typer.echo(f"runyard: interrupted; what was started goes on at {server}", err=True)
+        raise
     raise typer.Exit(status)
+
+
+def _server(named: str | None) -> AbstractContextManager[str]:
+    """The named server's address, or that of one that ends with the block."""
+    if named:
+        return nullcontext(named)
+    from runyard.throwaway import throwaway  # noqa: PLC0415
+
+    return throwaway(read_settings(None))
 
 
 @app.command()
@@ -259,6 +289,11 @@ def demo(
 # ------------------------------------------------------------------ operate
 
 
+def _busy(what: str) -> AbstractContextManager[object]:
+    """Shows on a terminal that something takes its time."""
+    return Console(stderr=True).status(what)
+
+
 @app.command("verify-index")
 def verify_index(
     config: Config = None,
@@ -277,9 +312,10 @@ def verify_index(
         embedded = EmbeddedBackends(data) if data is not None else None
         backends = embedded or ServerBackends(settings)
         log, store = backends.event_log(), backends.documents()
-        for difference in verify(log, store):
-            differences += 1
-            typer.echo(str(difference))
+        with _busy("comparing the log with the search store"):
+            for difference in verify(log, store):
+                differences += 1
+                typer.echo(str(difference))
         log.close()
         store.close()
         if embedded is not None:
@@ -301,7 +337,8 @@ def reindex(config: Config = None) -> None:
     settings = read_settings(config)
     try:
         log, store = ServerBackends(settings).event_log(), ElasticsearchDocumentStore(settings)
-        rebuilt = rebuild(log, store, settings.indexer)
+        with _busy("building the new index"):
+            rebuilt = rebuild(log, store, settings.indexer)
         log.close()
         store.close()
     except (JournalError, OSError, RuntimeError) as error:

@@ -33,8 +33,12 @@ class Client:
     """Talks to one server, for one tenant."""
 
     def __init__(self, server: str, tenant: str = "main", timeout: float = 30.0) -> None:
-        """`timeout`: seconds of one request."""
-        self._http = httpx.Client(base_url=server.rstrip("/"), timeout=timeout)
+        """`timeout`: seconds of one request. Raises ApiError when `server` is no address."""
+        try:
+            self._http = httpx.Client(base_url=server.rstrip("/"), timeout=timeout)
+        except httpx.InvalidURL as error:
+            msg = f"{server} is no address of a server: {error}"
+            raise ApiError(msg) from error
         self._root = f"/api/v1/{tenant}"
 
     def __enter__(self) -> Self:

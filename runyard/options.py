@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from shared.settings import Section, Settings, load
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; the environment wins over it")]
 Host = Annotated[str, typer.Option(help="address to listen on")]
-Port = Annotated[int, typer.Option(help="port to listen on")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")]
 Server = Annotated[str, typer.Option(envvar="RUNYARD_SERVER", help="address of an indexer or a standalone")]
 TenantName = Annotated[str, typer.Option("--tenant", help="tenant")]
 DataDirectory = Annotated[
@@ -39,6 +40,13 @@ SkipFlows = Annotated[
 SkipNamespaces = Annotated[
     list[str] | None, typer.Option("--skip-namespaces", help="namespace to pass over, without those below it; as above")
 ]
+
+
+class Synchronous(StrEnum):
+    """What a commit of a standalone waits for."""
+
+    NORMAL = "NORMAL"
+    FULL = "FULL"
 
 
 def skips(executions: list[str] | None, flows: list[str] | None, namespaces: list[str] | None) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runyard.client import ApiError, Client
+from runyard.client import ApiError, Client, FlowRefused
 
 TERMINATED: Final = frozenset({"SUCCESS", "WARNING", "FAILED", "KILLED", "CANCELLED", "RETRIED", "SKIPPED"})
 STATUS: Final = {"SUCCESS": 0, "WARNING": 0, "SKIPPED": 0}
@@ -33,9 +33,12 @@ COLORS: Final = {
 }
 
 
-def run(client: Client, file: Path, inputs: Mapping[str, str], labels: list[str], console: Console) -> int:
-    """Register the flow, run it, follow it; print its task runs and their log lines. Returns the exit status."""
-    flow = client.put_flow(file.read_text())
+def run(client: Client, files: Sequence[Path], inputs: Mapping[str, str], labels: list[str], console: Console) -> int:
+    """Register the flows, run the first, follow it; print its task runs and their log lines. Returns the exit status.
+
+    Raises ApiError, naming the file where a flow is refused, and OSError where one cannot be read.
+    """
+    flow, *_ = [register(client, file) for file in files]
     execution = client.create_execution(flow["namespace"], flow["id"], inputs, labels)
     console.print(f"execution [bold]{execution['id']}[/] of {flow['namespace']}.{flow['id']}")
     ended = follow(client, execution["id"], console)
@@ -43,11 +46,22 @@ def run(client: Client, file: Path, inputs: Mapping[str, str], labels: list[str]
     return STATUS.get(ended["state"]["current"], 1)
 
 
+def register(client: Client, file: Path) -> dict[str, Any]:
+    """Store the flow of a file, as its next revision where it is there already."""
+    try:
+        return client.put_flow(file.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        msg = f"{file}: not UTF-8 text: {error.reason} at byte {error.start}"
+        raise FlowRefused(msg) from None
+    except FlowRefused as error:
+        msg = f"{file}: {error}"
+        raise FlowRefused(msg) from None
+
+
 def follow(client: Client, execution_id: str, console: Console) -> dict[str, Any]:
     """Show the progress until the execution has ended; returns it as it ended."""
-    with Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True
-    ) as progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         line = progress.add_task("waiting")
         latest: dict[str, Any] = {}
         while latest.get("state", {}).get("current") not in TERMINATED:

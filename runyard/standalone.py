@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Self
 
 import uvicorn
@@ -54,6 +55,7 @@ class Standalone:
         self.failure: BaseException | None = None
         self._on_failure: Callable[[], None] | None = None
         self._server: uvicorn.Server | None = None
+        self._serving: threading.Thread | None = None
         self._threads = [
             threading.Thread(target=self._run, args=(name, run), name=name, daemon=True)
             for name, run in (("executor", self.executor.run), ("worker", self.worker.run))
@@ -95,13 +97,38 @@ class Standalone:
         if self.failure is not None:
             raise RuntimeError("a service has ended") from self.failure
 
+    def listen(self, host: str, port: int) -> str:
+        """Serve the API on a thread, until `close`; the address. Raises OSError when it cannot listen."""
+        told: SimpleQueue[str | Exception] = SimpleQueue()
+        config = uvicorn.Config(
+            self.api.app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=1
+        )
+        self._server = server = Announcing(config, told.put)
+        self._on_failure = self.end
+
+        def run() -> None:
+            try:
+                run_server(server)
+            except OSError as error:
+                told.put(error)
+
+        self._serving = threading.Thread(target=run, name="api", daemon=True)
+        self._serving.start()
+        answer = told.get()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     def end(self) -> None:
-        """End `serve`."""
+        """End serving."""
         if self._server is not None:
             self._server.should_exit = True
 
     def close(self) -> None:
         """Drain the worker, stop the rest, close the file."""
+        self.end()
+        if self._serving is not None:
+            self._serving.join(15)
         self.worker.drain()
         if self._threads[1].ident is not None:
             self._threads[1].join(self._settings.worker.grace + 15)

@@ -248,7 +248,10 @@ class Versioned:
 
 
 class DocumentStore(Protocol):
-    """The search store. `search` may lag behind `write`; `get` never does."""
+    """The search store. `search` may lag behind `write`; `get` never does.
+
+    Reading raises ConnectionError or JournalError while the store is away; `write` answers RETRY then.
+    """
 
     def prepare(self) -> None:
         """Create templates, indices and aliases, or what stands for them; repeatable."""

@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     secrets: dict[str, str] = Field(default_factory=dict, description="values of secret('NAME'): RUNYARD_SECRETS__NAME")
     globals: dict[str, Any] = Field(default_factory=dict, description="the `globals` variable of expressions")
     log_format: str = Field(default="text", pattern="^(text|json)$")
-    log_level: str = "INFO"
+    log_level: str = Field(default="INFO", pattern="^(?i)(DEBUG|INFO|WARNING|ERROR)$")
 
     @classmethod
     def settings_customise_sources(

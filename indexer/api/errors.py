@@ -53,6 +53,16 @@ def invalid_flow(error: FlowError) -> ApiError:
     return refused("Invalid entity: " + "\n".join(problems), problems)
 
 
+def invalid(error: RequestValidationError) -> list[str]:
+    """What is wrong with each parameter or field of a request."""
+    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+
+
+def unavailable(error: Exception) -> str:
+    """What to say where the log or the search store cannot be reached, or not read or written."""
+    return f"Not possible now: {error}"
+
+
 def install(app: FastAPI) -> None:
     """Answer each kind of error with its status."""
 
@@ -76,13 +86,14 @@ def install(app: FastAPI) -> None:
         return _answer(413, str(error))
 
     @app.exception_handler(JournalError)
-    async def _journal_error(_: Request, error: Exception) -> Response:
-        return _answer(503, f"The log could not take the command: {error}")
+    @app.exception_handler(ConnectionError)
+    async def _unavailable(_: Request, error: Exception) -> Response:
+        return _answer(503, unavailable(error))
 
     @app.exception_handler(RequestValidationError)
     async def _request_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
-        details = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+        details = invalid(error)
         return _answer(422, "Invalid request: " + "; ".join(details), details)
 
     @app.exception_handler(HTTPException)

@@ -165,11 +165,16 @@ def _safe(path: str) -> str:
     return path
 
 
+def is_tenant(name: str) -> bool:
+    """Whether a text can be a tenant's name."""
+    return _TENANT.match(name) is not None and name not in RESOURCES
+
+
 async def tenant_of(
     request: Request, tenant: Annotated[str, Path(description="the tenant; `main` by default")]
 ) -> Tenant:
     """The tenant of a request's path."""
-    if not _TENANT.match(tenant) or tenant in RESOURCES:
+    if not is_tenant(tenant):
         raise not_found(f"tenant {tenant}")
     return Tenant(tenant, request.app.state.services)
 

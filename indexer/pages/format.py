@@ -7,6 +7,9 @@ from typing import Any, Final
 
 from shared.model.moment import Millis, from_iso, iso
 
+_FINE: Final = 30 * 60_000
+"""Milliseconds of a span of time whose moments minutes tell apart."""
+
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"))
 
 
@@ -15,9 +18,9 @@ def date(text: str | None) -> str:
     return "" if not text else text.replace("T", " ").removesuffix("Z")
 
 
-def moment(at: Millis) -> str:
-    """`2026-11-23 17:53`, in UTC."""
-    return iso(at)[:16].replace("T", " ")
+def moment(at: Millis, span: Millis = _FINE) -> str:
+    """`2026-11-23 17:53`, in UTC; with seconds where it is one moment of a short span."""
+    return iso(at)[: 16 if span >= _FINE else 19].replace("T", " ")
 
 
 def seconds(length: float) -> str:

@@ -33,6 +33,9 @@ WORDS_ANALYSIS: Final[Mapping[str, Any]] = {
 """`settings.index.analysis` of an index whose text fields split into the same words as SQLite's FTS5 (unicode61 without
 removal of diacritics) does: Elasticsearch's standard analyzer keeps `a_b` and `example.com` as one word."""
 
+WINDOW: Final = 10_000
+"""Documents that page numbers reach in any order: Elasticsearch's `index.max_result_window`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -181,3 +184,9 @@ def field_of(kind: Kind, name: str) -> Field | None:
 def sortable(kind: Kind) -> tuple[str, ...]:
     """Names of the fields that documents can be put in order by."""
     return tuple(sorted(field.name for field in CATALOGUE[kind].values() if field.sortable))
+
+
+def countable(kind: Kind, name: str) -> bool:
+    """Whether page numbers reach beyond WINDOW in the order of a field: dates and durations can be counted."""
+    field = field_of(kind, name)
+    return field is not None and (field.type is FieldType.DATE or name in ("state.duration", "queueWait"))

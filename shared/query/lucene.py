@@ -45,6 +45,11 @@ _ALIASES: Final = {
 }
 """Short names, accepted where the kind has the long one."""
 
+_NUMBERS: Final = 2.0**63
+"""Numbers lie below this and above its negative: both stores hold integers of 64 bits."""
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""Half of a UTF-16 pair: JSON can carry one, no document holds it, and it cannot be encoded."""
+
 _WORD: Final = re.compile(r"[^\W_]+")
 _OPERATORS: Final = {"&&": "AND", "||": "OR"}
 
@@ -67,12 +72,16 @@ def parse(q: str, kind: Kind, now: Millis | None = None) -> Checked:
         return Checked(text, All())
     if len(text) > MAX_LENGTH:
         raise QueryError(f"q has {len(text)} characters, {MAX_LENGTH} at most are supported")
+    if (broken := _SURROGATE.search(text)) is not None:
+        raise QueryError(f"q, position {broken.start() + 1}: half of a character; use UTF-8 text")
     try:
         parsed = parse_lucene(text)
     except ParseError as error:
-        raise QueryError(f"q is not a Lucene query: {_reason(error)}") from error
-    except ArithmeticError as error:  # luqum reads the number after ~ or ^ as a decimal, and some are none
-        raise QueryError("q is not a Lucene query: a number after ~ or ^ cannot be read") from error
+        raise QueryError(f"q is not a Lucene query, {_reason(error, len(text))}") from error
+    except (ArithmeticError, ValueError) as error:  # luqum reads what follows ~ or ^ as a number, and some are none
+        raise QueryError(
+            "q is not a Lucene query: a number after ~ or ^ cannot be read, and neither is supported"
+        ) from error
     reader = _Reader(kind, time.time_ns() // 1_000_000 if now is None else now)
     return Checked(text, reader.node(parsed, None, 0))
 
@@ -82,9 +91,16 @@ def words_of(text: str) -> tuple[str, ...]:
     return tuple(_WORD.findall(text.lower()))
 
 
-def _reason(error: ParseError) -> str:
-    reason = str(error).rstrip("!").replace("Syntax error in input : ", "")
-    return f'{reason}; a literal \\ + - : ( ) [ ] {{ }} " / needs a \\ before it, or the value quotes'
+def _reason(error: ParseError, length: int) -> str:
+    """Where, what, and what is understood instead."""
+    text = str(error).rstrip("!").replace("Syntax error in input : ", "").removesuffix(" at the end")
+    what, found, place = text.rpartition(" at position ")
+    position = int(place) + 1 if found else length + 1  # luqum counts from 0
+    what = " ".join((what or text).split())
+    return (
+        f'position {position}: {what}; supported are words, "phrases", field:value, AND, OR, NOT, groups, ranges such'
+        ' as [1 TO 5], wildcards * and ?; a literal \\ + - : ( ) [ ] { } " / needs a \\ before it, or the value quotes'
+    )
 
 
 class _Reader:
@@ -288,8 +304,8 @@ class _Reader:
             number = float(text)
         except ValueError:
             number = float("nan")
-        if number != number or number in (float("inf"), float("-inf")):  # noqa: PLR0124 - NaN differs from itself
-            self._refuse(item, f"'{text}' for {name}", "a number")
+        if not -_NUMBERS < number < _NUMBERS:
+            self._refuse(item, f"'{text}' for {name}", "a number of 64 bits")
         return int(number) if number.is_integer() else number
 
     def _refuse(self, item: Any, what: str, supported: str) -> NoReturn:

@@ -27,6 +27,22 @@ pytestmark = [
 ]
 
 
+HOSTILE = """\
+id: hostile
+namespace: company.team
+labels:
+  mark: "<script>document.title = 'taken'</script>"
+tasks:
+  - id: each
+    type: io.kestra.plugin.core.flow.ForEach
+    values: ["<script>document.title = 'taken'</script>", "\\"><img src=x onerror=alert(1)>"]
+    tasks:
+      - {id: say, type: io.kestra.plugin.core.log.Log, message: "{{ taskrun.value }}"}
+      - {id: give, type: io.kestra.plugin.core.debug.Return, format: "</pre>{{ taskrun.value }}"}
+  - {id: fail, type: io.kestra.plugin.core.execution.Fail, errorMessage: "</p><script>document.title = 'taken'</script>"}
+"""
+
+
 class Tables(html.parser.HTMLParser):
     """The texts of a page's table cells, row by row, and its SVG rectangles."""
 
@@ -34,6 +50,7 @@ class Tables(html.parser.HTMLParser):
         super().__init__()
         self.rows: list[list[str]] = []
         self.bars = 0
+        self.scripts = 0
         self._in_cell = False
         self.feed(page)
 
@@ -45,6 +62,8 @@ class Tables(html.parser.HTMLParser):
             self._in_cell = True
         elif tag == "rect":
             self.bars += 1
+        elif tag in ("script", "img"):
+            self.scripts += 1
 
     def handle_endtag(self, tag: str) -> None:
         if tag in ("td", "th"):
@@ -98,6 +117,38 @@ def test_the_page_shows_every_task_run(demo: EmbeddedServer, tmp_path: Path) -> 
     assert len(rows) == total == 38
     assert page.bars > 0
     assert [(row[1], row[7], row[9]) for row in failed.rows[1:]] == [("fail", "failing", "FAILED")]
+
+
+def test_the_page_of_an_execution_shows_what_happened(demo: EmbeddedServer, tmp_path: Path) -> None:
+    """Task runs with their attempts, and log lines; the link of a task run leads to its row and its lines."""
+    execution = demo.execute("retry")
+    [run] = execution["taskRunList"]
+    lines = demo.logs(execution["id"], 2)
+
+    dom = browse(
+        tmp_path, f"{demo.url}/ui/main/executions/{execution['id']}?taskRunId={run['id']}#{run['id']}", "--dump-dom"
+    )
+    header, row, *logged = Tables(dom).rows
+
+    assert header == ["Task", "State", "Start", "Duration", "Attempts", "Outputs"]
+    assert row[0] == f"flaky {run['id']}"
+    assert [word for word in row[4].split() if word.isupper()] == ["FAILED", "SUCCESS"]
+    assert [cells[3] for cells in logged] == [line["message"] for line in lines]
+
+
+def test_nothing_that_a_flow_says_becomes_markup(demo: EmbeddedServer, tmp_path: Path) -> None:
+    """Values, labels, outputs, errors and log lines with markup in them are text in the browser, and no script runs."""
+    demo.put_flow(HOSTILE).raise_for_status()
+    execution = demo.execute("hostile")
+    demo.searched(execution["id"], 6)
+    demo.logs(execution["id"], 3)
+
+    for path in ("taskruns?flowId=hostile", f"executions/{execution['id']}"):
+        dom = browse(tmp_path, f"{demo.url}/ui/main/{path}", "--dump-dom")
+
+        assert Tables(dom).scripts == 0
+        assert "&lt;script&gt;" in dom
+        assert "<title>taken</title>" not in dom
 
 
 def test_the_picture_of_the_page_can_be_taken(demo: EmbeddedServer, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from runyard.cli import app
-from tests.acceptance.servers import EmbeddedServer, Standalone, command
+from runyard.throwaway import NOTICE
+from tests.acceptance.servers import PATIENCE, RUNYARD, EmbeddedServer, Standalone, command, plain_environment
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
@@ -19,6 +22,33 @@ tasks:
   - id: fail
     type: io.kestra.plugin.core.execution.Fail
     allowFailure: true
+"""
+
+CALLED = """\
+id: called
+namespace: company.team
+tasks:
+  - id: work
+    type: io.kestra.plugin.core.debug.Return
+    format: done
+"""
+CALLING = """\
+id: calling
+namespace: company.team
+tasks:
+  - id: call
+    type: io.kestra.plugin.core.flow.Subflow
+    namespace: company.team
+    flowId: called
+    wait: true
+"""
+LONG = """\
+id: long
+namespace: company.team
+tasks:
+  - id: sleep
+    type: io.kestra.plugin.core.flow.Sleep
+    duration: PT10M
 """
 
 
@@ -84,12 +114,14 @@ def test_wrong_arguments_are_named(embedded: EmbeddedServer, arguments: list[str
     assert "Traceback" not in result.stderr
 
 
-def test_a_server_that_does_not_answer_is_named() -> None:
-    """Clients of a server that isn't there say which address does not answer."""
-    result = command("taskruns", "--server", "http://127.0.0.1:9")
+@pytest.mark.parametrize("arguments", [["taskruns"], ["run", str(EXAMPLES / "taskrun.yaml")]], ids=["taskruns", "run"])
+def test_a_server_that_does_not_answer_is_named(arguments: list[str]) -> None:
+    """Clients of a server that isn't there say which address does not answer; no other one is used instead."""
+    result = command(*arguments, "--server", "http://127.0.0.1:9")
 
     assert result.returncode == 1
-    assert "http://127.0.0.1:9 does not answer" in result.stderr
+    assert result.stderr.startswith("runyard: http://127.0.0.1:9 does not answer")
+    assert result.stdout == ""
 
 
 def test_task_runs_are_searched_by_all_filters(embedded: EmbeddedServer) -> None:
@@ -124,6 +156,64 @@ def test_templates_are_rendered_without_a_server(tmp_path: Path) -> None:
     assert f"{wrong}: not JSON" in unread.stderr
 
 
+# ------------------------------------------------------------------ run without a server
+
+
+@pytest.mark.parametrize(
+    ("files", "status", "words"),
+    [
+        ([CALLING, CALLED], 0, "SUCCESS in PT"),
+        ([CALLED.replace("debug.Return", "execution.Fail").replace("format", "errorMessage")], 1, "FAILED in PT"),
+        (["id: x\ntasks: 1\n"], 1, "flow0.yaml: Invalid entity: namespace: must not be null (line 1)"),
+        ([b"\xff\xfe"], 1, "flow0.yaml: not UTF-8 text"),
+    ],
+    ids=["with a subflow", "failing", "refused", "not a text"],
+)
+def test_without_a_server_a_throw_away_one_runs_the_flow(
+    tmp_path: Path, files: list[str | bytes], status: int, words: str
+) -> None:
+    """`run` alone gives the same result as on a server, says on one line where it ran, and leaves nothing behind."""
+    named = [tmp_path / f"flow{number}.yaml" for number in range(len(files))]
+    for file, source in zip(named, files, strict=True):
+        file.write_bytes(source if isinstance(source, bytes) else source.encode())
+    (tmp_path / "tmp").mkdir()
+
+    result = command("run", *map(str, named), environment={"TMPDIR": str(tmp_path / "tmp")}, cwd=tmp_path)
+
+    assert result.returncode == status, result.stderr
+    assert words in result.stdout + result.stderr
+    assert result.stderr.splitlines()[0] == NOTICE
+    assert "Traceback" not in result.stderr
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted([*(file.name for file in named), "tmp"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_throw_away_server_goes_with_its_command(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, SIGTERM and the end of the terminal stop what runs and remove the directory."""
+    (tmp_path / "tmp").mkdir()
+    file = tmp_path / "long.yaml"
+    file.write_text(LONG)
+    process = subprocess.Popen(
+        [*RUNYARD, "run", str(file)],
+        env=plain_environment({"TMPDIR": str(tmp_path / "tmp"), "PYTHONUNBUFFERED": "1"}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("execution ")
+    directories = list((tmp_path / "tmp").iterdir())
+
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=PATIENCE)
+
+    assert len(directories) == 1
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert process.returncode == 128 + number
+    assert errors.splitlines() == [NOTICE]
+
+
 # ------------------------------------------------------------------ demo
 
 
@@ -154,6 +244,7 @@ def test_the_demo_prints_the_task_runs_and_ends(tmp_path: Path) -> None:
         ("RUNYARD_WORKER__CONCURRENCY", "0", "worker.concurrency: Input should be greater than or equal to 1"),
         ("RUNYARD_WORKER__CONCURENCY", "4", "worker.concurency: Extra inputs are not permitted"),
         ("RUNYARD_LOG_FORMAT", "xml", "log_format: String should match pattern"),
+        ("RUNYARD_LOG_LEVEL", "loud", "log_level: String should match pattern"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, variable: str, value: str, words: str) -> None:
@@ -163,6 +254,33 @@ def test_a_wrong_setting_is_named(tmp_path: Path, variable: str, value: str, wor
     assert result.returncode == 1
     assert words in result.stderr
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--synchronous", "maybe"), ("--port", "65536"), ("--port", "-1"), ("--port", "web")]
+)
+def test_a_wrong_option_is_named(tmp_path: Path, option: str, value: str) -> None:
+    """An option that can't be ends the start with its name, before anything is made."""
+    result = command("standalone", "--data", str(tmp_path / "data"), option, value)
+
+    assert result.returncode != 0
+    assert f"Invalid value for '{option}'" in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_log_lines_are_json_where_that_is_asked_for(tmp_path: Path) -> None:
+    """With `log_format: json` every line on standard error is an object; `--synchronous full` is understood, too."""
+    standalone = Standalone(
+        tmp_path / "data",
+        {"RUNYARD_LOG_FORMAT": "json", "RUNYARD_LOG_LEVEL": "info"},
+        arguments=("--synchronous", "full"),
+    )
+    standalone.start()
+    assert standalone.stop() == 0
+
+    lines = [json.loads(line) for line in standalone.log.read_text().splitlines()]
+    assert len(lines) > 3
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in lines)
 
 
 def test_a_settings_file_is_read_and_the_environment_wins(tmp_path: Path) -> None:
@@ -227,6 +345,26 @@ def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         assert result.returncode == 1
         assert f"runyard: {place}" in result.stderr
         assert "Traceback" not in result.stderr
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    """Services and verify-index end with exit status 1, the file and the remedy; the file stays as it is."""
+    data = tmp_path / "data"
+    assert command("demo", "--once", "--port", "0", "--data", str(data)).returncode == 0
+    file = data / "runyard.db"
+    with file.open("r+b") as opened:
+        opened.seek(file.stat().st_size // 8192 * 4096)
+        opened.write(b"\0" * 4096)
+    damaged = file.read_bytes()
+
+    for arguments in (["standalone", "--port", "0"], ["demo", "--once", "--port", "0"], ["verify-index"]):
+        result = command(*arguments, "--data", str(data))
+
+        assert result.returncode == 1
+        assert result.stderr.startswith(f"runyard: {file}: the file is damaged: ")
+        assert "Restore its directory from a backup" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert file.read_bytes() == damaged
 
 
 @pytest.mark.parametrize("data", ["nowhere", "empty"])

@@ -176,4 +176,4 @@ def test_a_search_that_cannot_be_answered_says_why(server: Server) -> None:
 
     assert (unknown.status_code, broken.status_code) == (422, 422)
     assert "colour" in message(unknown)
-    assert "q is not a Lucene query: unexpected end of expression" in message(broken)
+    assert "q is not a Lucene query, position 9: unexpected end of expression" in message(broken)

@@ -21,7 +21,7 @@ class Streams(Protocol):
     """Records and state in one place: what one of these opens sees what another one wrote.
 
     The fixture `kafka_streams` or `sqlite_streams` gives a fresh one with 4 partitions, 2 inbox partitions and LIMIT,
-    and closes all that was opened. The tests have one journal open at a time.
+    and closes all that was opened.
     """
 
     def journal(self) -> Journal: ...

@@ -136,6 +136,55 @@ def test_many_documents_in_one_write(document_store: Store) -> None:
     assert document_store.search(Query(TENANT), Page(size=1)).total == 700
 
 
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ({"unheard": 1}, "unheard"),
+        ({"state": {"current": "SUCCESS", "startDate": iso(START), "histories": [], "mood": "good"}}, "mood"),
+    ],
+    ids=["field", "field of an object"],
+)
+def test_field_that_the_mapping_lacks_is_refused(document_store: Store, fields: dict[str, Any], name: str) -> None:
+    """An unknown field is told with its name, and the documents around it are stored."""
+    run = execution_id()
+    odd = Versioned(Kind.TASK_RUN, "b", 1, {**task_run("b", run).document, **fields}, run)  # type: ignore[dict-item]
+
+    outcomes = put(document_store, task_run("a", run), odd, task_run("c", run))
+
+    assert verdicts(outcomes) == [Verdict.STORED, Verdict.REFUSED, Verdict.STORED]
+    assert name in outcomes[1].reason
+    assert found(document_store) == ["a", "c"]
+
+
+def test_one_malformed_document_does_not_refuse_the_others(document_store: Store) -> None:
+    """A version below 0, which would make Elasticsearch refuse a whole bulk, is refused alone."""
+    run = execution_id()
+    documents = [task_run(f"r{n}", run) for n in range(5)]
+    documents[3] = Versioned(Kind.TASK_RUN, "r3", -1, documents[3].document, run)
+
+    outcomes = put(document_store, *documents)
+
+    assert verdicts(outcomes) == [Verdict.STORED] * 3 + [Verdict.REFUSED] + [Verdict.STORED]
+    assert "version" in outcomes[3].reason
+
+
+def test_large_texts_and_odd_ids_are_stored(document_store: Store) -> None:
+    """Long values, long words, line breaks and any characters in ids and labels never lose a document."""
+    run = "an id/with spaces?and#marks"
+    long = "x" * 100_000
+    labels = {"system.correlationId": run, "key with * and .dots.": "é\n", "long": "y" * 40_000}
+    document = task_run("a/b c", run, value=long, outputs=f'{{"a": "{long}"}}\n', error="line\nline", labels=labels)
+
+    outcomes = put(document_store, document)
+
+    assert verdicts(outcomes) == [Verdict.STORED]
+    stored = document_store.get(Kind.TASK_RUN, "a/b c", run)
+    assert stored is not None
+    assert stored.document == document.document
+    assert found(document_store, execution_ids=(run,), labels=(("key with * and .dots.", "é\n"),)) == ["a/b c"]
+    assert found(document_store, q="error:line") == ["a/b c"]
+
+
 # ------------------------------------------------------------------ filters
 
 
@@ -367,7 +416,13 @@ def test_q_of_task_runs(document_store: Store, q: str, expected: list[str] | Non
         ("flowId:x AND /re/", "position 14.*regular expression"),
         ("a^2", "boost"),
         ("a && b", "position 3: &&.*AND"),
-        ("(a", "not a Lucene query"),
+        ("(a", "not a Lucene query, position 3: .*supported are"),
+        ("a ) b", r"not a Lucene query, position 3: unexpected '\)'; supported are"),
+        ('"a b"~0.5', "number after ~"),
+        ("value:\ud83d", "position 7.*half of a character"),
+        ("seq:99999999999999999999", "position 5.*'99999999999999999999'.*64 bits"),
+        ("attemptsCount:>1e30", "'1e30'.*64 bits"),
+        ("duration:-9223372036854775808", "64 bits"),
         ("error:*a", "position 7.*wildcard"),
         ("id:*a", "leading wildcard"),
         ("startDate:yesterday", "yesterday.*2026"),
@@ -512,9 +567,10 @@ def test_pages_far_away(document_store: Store) -> None:
     """Beyond 10,000 documents an order by date is answered, any other is refused and names the cursor."""
     put(document_store, task_run("a", execution_id()))
 
-    by_date = document_store.search(Query(TENANT), Page(101, 100, (("state.startDate", False),)))
+    for number in (101, 10**30):
+        by_date = document_store.search(Query(TENANT), Page(number, 100, (("state.startDate", False),)))
 
-    assert (by_date.documents, by_date.total) == ((), 1)
+        assert (by_date.documents, by_date.total) == ((), 1)
     with pytest.raises(QueryError, match="cursor"):
         document_store.search(Query(TENANT), Page(101, 100, (("taskId", True),)))
 

@@ -18,7 +18,7 @@ from shared.adapters.elasticsearch.indices import body_of
 from shared.model.document import Kind
 from shared.model.identifier import new_id
 from shared.model.query import Page, Query, QueryError
-from shared.ports import Outcome, Verdict, Versioned
+from shared.ports import Outcome, Verdict
 from shared.query.fields import WORDS_ANALYSIS
 from shared.settings import ElasticsearchSettings, Settings
 from tests.contract.documents import START, execution, execution_id, found, ids, log_line, metric, put, task_run
@@ -102,22 +102,6 @@ def test_ready_names_what_is_missing(store: ElasticsearchDocumentStore, server: 
     for index in indices(server, prefix, Kind.METRIC):
         server.delete(f"/{prefix}{index}").raise_for_status()
     assert store.ready() == f"alias {prefix}metrics is missing; `runyard topics` makes it"
-
-
-@pytest.mark.real
-def test_a_field_that_the_mapping_lacks_is_refused(store: ElasticsearchDocumentStore) -> None:
-    """Mappings are strict: an unknown field is told with its name, and the documents around it are stored."""
-    # given
-    e = execution_id()
-
-    # when
-    outcomes = put(store, task_run("a", e), task_run("b", e, unheard=1), task_run("c", e))
-
-    # then
-    assert verdicts(outcomes) == [Verdict.STORED, Verdict.REFUSED, Verdict.STORED]
-    assert outcomes[1].reason.startswith("400 strict_dynamic_mapping_exception")
-    assert "[unheard]" in outcomes[1].reason
-    assert found(store) == ["a", "c"]
 
 
 @pytest.mark.real
@@ -254,22 +238,6 @@ def test_text_fields_are_split_as_the_catalogue_says() -> None:
 
 
 @pytest.mark.real
-def test_one_malformed_document_does_not_refuse_its_bulk(store: ElasticsearchDocumentStore) -> None:
-    """What makes Elasticsearch refuse a whole bulk (a negative version) is found by halving."""
-    # given
-    e = execution_id()
-    documents = [task_run(f"r{n}", e) for n in range(5)]
-    documents[3] = Versioned(Kind.TASK_RUN, "r3", -1, documents[3].document, e)
-
-    # when
-    outcomes = put(store, *documents)
-
-    # then
-    assert verdicts(outcomes) == [Verdict.STORED] * 3 + [Verdict.REFUSED] + [Verdict.STORED]
-    assert "version" in outcomes[3].reason
-
-
-@pytest.mark.real
 def test_an_index_that_cannot_be_made_refuses_no_document(
     store: ElasticsearchDocumentStore, server: httpx.Client, prefix: str
 ) -> None:
@@ -287,27 +255,6 @@ def test_an_index_that_cannot_be_made_refuses_no_document(
     # then
     assert verdicts(outcomes) == [Verdict.RETRY] * 2
     assert "shards" in outcomes[0].reason
-
-
-@pytest.mark.real
-def test_large_texts_and_odd_ids_are_stored(store: ElasticsearchDocumentStore) -> None:
-    """Long values, long words, line breaks and any characters in ids and labels never lose a document."""
-    # given
-    e = "an id/with spaces?and#marks"
-    long = "x" * 100_000
-    labels = {"system.correlationId": e, "key with * and .dots.": "é\n", "long": "y" * 40_000}
-    document = task_run("a/b c", e, value=long, outputs=f'{{"a": "{long}"}}\n', error="line\nline", labels=labels)
-
-    # when
-    outcomes = put(store, document)
-
-    # then
-    assert outcomes == [Outcome(Verdict.STORED)]
-    stored = store.get(Kind.TASK_RUN, "a/b c", e)
-    assert stored is not None
-    assert stored.document == document.document
-    assert found(store, execution_ids=(e,), labels=(("key with * and .dots.", "é\n"),)) == ["a/b c"]
-    assert found(store, q="error:line") == ["a/b c"]
 
 
 class Canned(BaseHTTPRequestHandler):

@@ -154,32 +154,6 @@ def test_subscription_has_no_lag_behind_transaction_markers(kafka_streams: Kafka
     assert records[-1].offset > 2  # markers lie between
 
 
-def test_members_of_a_group_share_the_partitions(kafka_streams: KafkaStreams) -> None:
-    """Two members read every record once between them, and what a member leaves behind goes to the other."""
-    log = kafka_streams.event_log()
-    one, other = log.subscribe([OUT], "g"), log.subscribe([OUT], "g")
-    until(lambda: not one.poll(1, 0.05) and not other.poll(1, 0.05) and bool(one._owned()) and bool(other._owned()))
-    log.publish([Outbound(OUT, f"k{n}", b"", n % 4) for n in range(40)])
-    read_by: dict[str, list[str]] = {"one": [], "other": []}
-
-    def both() -> bool:
-        for who, member in (("one", one), ("other", other)):
-            records = member.poll(10, 0.05)
-            read_by[who] += [r.key for r in records]
-            if who == "other":
-                member.commit({(r.topic, r.partition): r.offset + 1 for r in records})
-        return sum(map(len, read_by.values())) >= 40
-
-    until(both)
-    one.close()  # without having committed anything
-    again = read(other, len(read_by["one"]))
-    other.close()
-
-    assert sorted(read_by["one"] + read_by["other"]) == sorted(f"k{n}" for n in range(40))
-    assert 0 < len(read_by["one"]) < 40
-    assert sorted(r.key for r in again) == sorted(read_by["one"])
-
-
 def test_commands_of_a_step_reach_the_inbox(kafka_streams: KafkaStreams) -> None:
     """A worker session takes what an executor's committed steps send it, and nothing of an aborted one."""
     inbox, journal, owner = kafka_streams.inbox(), kafka_streams.journal(), Owner()

@@ -73,69 +73,6 @@ def test_evicted_executor_is_fenced_on_a_step_that_only_a_timer_caused(
     assert values(all_of(KafkaStreams(settings).event_log(), OUT)) == [b"new"]
 
 
-def test_rebalance_keeps_state_and_positions(kafka_streams: KafkaStreams) -> None:
-    """When journals come and go, each record is handled once and each partition's state goes on."""
-    log = kafka_streams.event_log()
-    first, second = (kafka_streams.journal(), Owner()), (kafka_streams.journal(), Owner())
-    keys = [f"e{number}" for number in range(40)]
-
-    def handle(*members: tuple[KafkaJournal, Owner], count: int) -> None:
-        handled = 0
-
-        def more() -> bool:
-            nonlocal handled
-            for journal, owner in members:
-                for record in journal.poll(owner, 5, 0.05):
-                    old = owner.states[record.partition].get(record.key) or b""
-                    writes = {record.partition: {record.key: old + record.value}}
-                    journal.commit(step([record], writes, [Outbound(OUT, record.key, record.value, record.partition)]))
-                    handled += 1
-            return handled >= count
-
-        until(more)
-        assert handled == count
-
-    joined(*first)
-    log.publish([Outbound(COMMANDS, key, b"a") for key in keys])
-    handle(first, count=40)
-    shared_between(first, second)
-    log.publish([Outbound(EVENTS, key, b"b") for key in keys])
-    handle(first, second, count=40)
-    owned_by_second = dict(second[1].states)
-    first[0].close()
-    log.publish([Outbound(COMMANDS, key, b"c") for key in keys])
-    handle(second, count=40)
-
-    assert 0 < len(owned_by_second) < 4
-    assert {key: value for state in second[1].states.values() for key, value in state.scan("")} == dict.fromkeys(
-        keys, b"abc"
-    )
-    by_key: dict[str, bytes] = {}
-    for record in all_of(log, OUT):
-        by_key[record.key] = by_key.get(record.key, b"") + record.value
-    assert by_key == dict.fromkeys(keys, b"abc")
-
-
-def test_revoked_is_told_while_a_commit_is_still_possible(kafka_streams: KafkaStreams) -> None:
-    """A last commit inside `revoked` is written, and the partition's next owner sees it."""
-    log = kafka_streams.event_log()
-    journal, other = kafka_streams.journal(), (kafka_streams.journal(), Owner())
-
-    class Last(Owner):
-        def revoked(self, partition: int, *, lost: bool) -> None:
-            if not lost:
-                journal.commit(step(None, {partition: {"last": b"%d" % partition}}, None, {partition}))
-            super().revoked(partition, lost=lost)
-
-    owner = Last()
-    joined(journal, owner)
-    shared_between((journal, owner), other)
-
-    assert {f"revoked {partition}" for partition in range(4)} <= set(owner.calls)
-    assert {p: s.get("last") for p, s in other[1].states.items()} == {p: b"%d" % p for p in other[1].states}
-    assert all_of(log, OUT) == []
-
-
 def test_unchanged_partitions_are_not_read_again_and_changed_ones_are(
     kafka_streams: KafkaStreams, monkeypatch: pytest.MonkeyPatch
 ) -> None:

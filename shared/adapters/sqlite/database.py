@@ -19,6 +19,7 @@ from shared.adapters.sqlite import schema
 from shared.adapters.sqlite.connections import ReaderPool, open_writer
 from shared.adapters.sqlite.errors import StorageError, storage_error
 from shared.adapters.sqlite.groups import Group
+from shared.adapters.sqlite.inspection import inspect
 from shared.adapters.sqlite.lock import DirectoryLock
 from shared.adapters.sqlite.partition_entries import PartitionEntries
 from shared.adapters.sqlite.retention import Retention
@@ -59,7 +60,8 @@ class SqliteDatabase:
     """One SQLite file in WAL mode, used by one process, by any number of its threads.
 
     `synchronous`: NORMAL keeps everything through a kill of the process; FULL through a loss of power too, for one
-    fsync per commit. Raises StorageError when the directory is in use, can't be written, or holds something else.
+    fsync per commit. Raises StorageError when the directory is in use, can't be written, or holds something else
+    or a damaged file.
     """
 
     def __init__(
@@ -91,8 +93,9 @@ class SqliteDatabase:
         self._waiting: deque[_Unit] = deque()
         self._closed = False
         self._connection: sqlite3.Connection | None = None
+        inspect(self.path, len(schema.MIGRATIONS))
         self._connection = connection = open_writer(self.path, synchronous)
-        schema.migrate(connection, self.path)
+        schema.migrate(connection)
         schema.agree(connection, self.path, self.partitions)
         self._readers = ReaderPool(self.path)
         self._groups: dict[str, Group] = {}

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from shared.adapters.sqlite.document_mapping import check
 from shared.model.document import Kind
 from shared.model.encoded import encode
 from shared.model.moment import from_iso
@@ -100,6 +101,9 @@ def row(versioned: Versioned, texts_of: tuple[str, ...]) -> tuple[Any, ...]:
     """The columns of a document. Raises ValueError or TypeError naming what can't be stored."""
     kind, document = versioned.kind, versioned.document
     assert document is not None
+    if versioned.version < 0:
+        raise ValueError(f"version {versioned.version} is below 0")
+    check(kind, document)
     tenant = document.get("tenantId")
     if not isinstance(tenant, str) or not tenant:
         raise ValueError("tenantId is missing: no query could find the document")

@@ -15,10 +15,7 @@ from shared.adapters.sqlite.document_columns import expression
 from shared.adapters.sqlite.document_filters import Condition
 from shared.model.document import Kind
 from shared.model.query import Page, QueryError
-from shared.query.fields import CATALOGUE, FieldType, field_of, sortable
-
-WINDOW: Final = 10_000
-"""Documents that page numbers reach in any order: Elasticsearch's `index.max_result_window`, kept here too."""
+from shared.query.fields import CATALOGUE, WINDOW, countable, sortable
 
 _ALWAYS: Final = ("d.id", "d.started")
 """Expressions that every document has a value of: no need to sort by whether there is one, so an index can serve."""
@@ -86,10 +83,8 @@ def order_of(kind: Kind, page: Page) -> Order:
         fields.append((name, ascending))
     if all(name != "id" for name, _ in fields):
         fields.append(("id", True))
-    first = field_of(kind, fields[0][0])
-    assert first is not None
-    countable = first.type is FieldType.DATE or first.name in ("state.duration", "queueWait")
-    return Order(tuple(fields), tuple(expression(kind, name) for name, _ in fields), countable)
+    expressions = tuple(expression(kind, name) for name, _ in fields)
+    return Order(tuple(fields), expressions, countable(kind, fields[0][0]))
 
 
 def too_deep(page: Page) -> QueryError:

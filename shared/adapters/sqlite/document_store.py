@@ -13,17 +13,21 @@ import orjson
 from shared.adapters.sqlite.database import SqliteDatabase, Transaction
 from shared.adapters.sqlite.document_columns import COLUMNS, KIND_NUMBERS, digest, row, texts
 from shared.adapters.sqlite.document_filters import condition
-from shared.adapters.sqlite.document_order import WINDOW, order_of, too_deep
+from shared.adapters.sqlite.document_order import order_of, too_deep
 from shared.adapters.sqlite.errors import StorageError
 from shared.model.document import Kind
 from shared.model.query import Bucket, Found, Page, Query, QueryError
 from shared.ports import Outcome, Verdict, Versioned
+from shared.query.fields import WINDOW
 
 _CHUNK: Final = 100
 """Documents of one transaction: some milliseconds, during which the executor's commits wait."""
 
 _SCANNED: Final = 500
 """Documents that a scan reads at once."""
+
+_FARTHEST: Final = 2**62
+"""Documents passed over at most: SQLite's integers end soon after, and no file holds as many."""
 
 _MARKS: Final = ", ".join("?" * len(COLUMNS))
 _INSERT: Final = f"INSERT INTO documents ({', '.join(COLUMNS)}) VALUES ({_MARKS})"  # noqa: S608 - constants
@@ -183,7 +187,7 @@ class SqliteDocumentStore:
             rows = connection.execute(
                 f"SELECT d.place, {', '.join(order.expressions)} FROM documents d WHERE {found.sql}"  # noqa: S608
                 f" ORDER BY {order.sql} LIMIT ? OFFSET ?",
-                (*found.parameters, page.size + 1, skip),
+                (*found.parameters, page.size + 1, min(skip, _FARTHEST)),
             ).fetchall()
             more = len(rows) > page.size > 0
             rows = rows[: page.size]

@@ -49,13 +49,9 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (_STREAMS_AND_STATE, _DOCUMENTS
 """Statements that lead from version n to n + 1. Only ever appended to."""
 
 
-def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring the file to the current version, all or nothing. Raises StorageError for a file of a newer program."""
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the file to the current version, all or nothing."""
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(MIGRATIONS):
-        raise StorageError(
-            f"{path} has schema version {version}, this program knows {len(MIGRATIONS)}: use the newer program again"
-        )
     if version == len(MIGRATIONS):
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -120,6 +120,8 @@ class MemoryStore:
         return None if found is None or found.document is None else found
 
     def search(self, query: Query, page: Page) -> Found:
+        if self.missing is not None:
+            raise ConnectionError(self.missing)
         if query.q is not None and "[" in query.q:
             raise QueryError(f"no closing bracket in {query.q}")
         found = [

@@ -225,6 +225,15 @@ def test_health_says_what_is_missing(api: Api) -> None:
     assert api.get("/health").status_code == 503
 
 
+def test_a_search_store_that_is_away_is_told(api: Api) -> None:
+    """503 with what the store says, for every search."""
+    api.store.missing = "Elasticsearch: connection refused"
+    for path in ("taskruns/search", "executions/search", "logs/search"):
+        answer = api.get(f"{ROOT}/{path}")
+        assert answer.status_code == 503
+        assert answer.json() == {"message": "Not possible now: Elasticsearch: connection refused"}
+
+
 def test_metrics_are_prometheus_text(api: Api) -> None:
     """What is kept, and how many commands share a commit."""
     api.save()

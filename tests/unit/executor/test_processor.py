@@ -413,3 +413,25 @@ def test_a_partition_that_comes_back_is_read_anew(stand: Stand) -> None:
 
     assert [stand.state(each) for each in executions] == ["SUCCESS"] * 8
     assert all(len(run.attempts) == 1 for each in executions for run in stand.runs(each))
+
+
+def test_steps_that_are_not_stored_do_not_count_as_health(stand: Stand) -> None:
+    """While the file takes no writes, no step has finished; once it does, the same messages are decided, none is lost."""
+    stand.add(ONE)
+    worker = FakeWorker(stand, "w1")
+    stand.settle(worker)
+    execution_id = stand.create()
+    before = stand.processor.last_step
+    writer = stand.database._connection
+    assert writer is not None
+
+    writer.execute("PRAGMA query_only = ON")
+    stand.clock += 1
+    stand.processor.step(0.0)
+    refused = stand.processor.last_step
+    writer.execute("PRAGMA query_only = OFF")
+    stand.settle(worker)
+
+    assert refused == before
+    assert stand.processor.last_step == stand.clock
+    assert stand.state(execution_id) == "SUCCESS"

@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from indexer.api import reading
+from indexer.pages import pages
 from indexer.pages.format import bytes_text, date, duration, seconds, short
 from indexer.pages.histogram import HEIGHT, WIDTH, histogram
 from shared.model.document import Kind
@@ -105,6 +106,21 @@ def test_filters_sorting_and_paging_are_in_the_url(api: Api) -> None:
     assert ascending.index("t0") < ascending.index(">t9")
 
 
+def test_labels_with_spaces_and_states_in_one_text(api: Api) -> None:
+    """Quotes keep a label's value together, in the form and in links; several states may be one text."""
+    api.store.write([task_run(number, labels={"team": "my team", "a": "b"}) for number in range(12)])
+    text = api.get(
+        "/ui/main/taskruns", params={"labels": '"team:my team" a:b', "state": "SUCCESS,FAILED", "size": "10"}
+    ).text
+
+    assert "<small>12</small>" in text
+    assert 'name="labels" value="&#34;team:my team&#34; a:b"' in text
+    assert len(re.findall(r'name="state" value="\w+" checked', text)) == 2
+    following = links(text, "Next →")
+    assert (following["labels"], following["state"]) == (['"team:my team"', "a:b"], ["SUCCESS", "FAILED"])
+    assert "<small>12</small>" in api.get("/ui/main/taskruns", params=following).text
+
+
 def test_filters_that_find_nothing_or_cannot_be_understood_are_told(api: Api) -> None:
     """An empty result says so; a bad query is 422 with the message on the page."""
     api.store.write([task_run(1)])
@@ -181,15 +197,103 @@ def test_a_running_execution_s_page_reloads_and_an_unknown_one_is_404(api: Api) 
     assert api.get("/ui/main/executions/none", params={"level": "LOUD"}).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/ui/main/taskruns?page=0", 422, "query.page: Input should be greater than or equal to 1"),
+        ("/ui/main/taskruns?size=many", 422, "query.size: Input should be a valid integer"),
+        ("/ui/main/nothing", 404, "page /ui/main/nothing"),
+        ("/ui/a/b/c", 404, "page /ui/a/b/c"),
+        ("/ui/%3Cscript%3E/taskruns", 404, "tenant &lt;script&gt;"),
+        ("/ui/other/executions/none", 404, "execution none"),
+        ("/ui/main/executions/none?level=LOUD", 422, "Invalid minLevel: LOUD"),
+    ],
+)
+def test_errors_of_pages_are_pages(
+    api: Api, monkeypatch: pytest.MonkeyPatch, path: str, status: int, words: str
+) -> None:
+    """A browser is shown what is wrong, with a way back; no JSON, and no markup out of the address."""
+    monkeypatch.setattr(reading, "AWAITED", 0.01)
+    answer = api.get(path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert f'role="alert">{words}' in answer.text.replace("Not Found: ", "")
+    assert f'href="/ui/{"other" if "other" in path else "main"}/taskruns">All task runs' in answer.text
+
+
+def test_a_search_store_that_is_away_is_told_on_a_page(api: Api) -> None:
+    """503 with what the store says."""
+    api.store.missing = "Elasticsearch: connection refused"
+    answer = api.get("/ui/main/taskruns")
+    assert answer.status_code == 503
+    assert "Not possible now: Elasticsearch: connection refused" in answer.text
+
+
+def test_a_task_run_that_is_not_listed_is_shown_where_it_is_asked_for(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list of a large execution is cut; a link to any task run shows it with those above it, and its log lines."""
+    monkeypatch.setattr(reading, "LISTED", 2)
+    api.save()
+    execution_id = api.run(params={"wait": "true"})["id"]
+    api.recent._entries.clear()
+    runs = [
+        task_run(number, executionId=execution_id, createdSeq=number, **({} if parent is None else {"parentTaskRunId": parent}))
+        for number, parent in ((1, None), (2, None), (3, "taskrun-number-0001"), (4, "taskrun-number-0003"))
+    ]  # fmt: skip
+    lines = [
+        {
+            "id": f"l{number}", "tenantId": "main", "namespace": "company.team", "flowId": "hello", "level": "INFO",
+            "executionId": execution_id, "taskRunId": f"taskrun-number-{number:04}", "taskId": f"t{number}",
+            "message": f"line of {number}", "timestamp": "2026-11-23T10:00:00.000Z", "index": 0,
+        }
+        for number in (1, 4)
+    ]  # fmt: skip
+    api.store.write([*runs, *(Versioned(Kind.LOG, line["id"], 1, line, execution_id) for line in lines)])
+    href = links(api.get("/ui/main/taskruns").text, "…ber-0004")
+
+    every = api.get(f"/ui/main/executions/{execution_id}").text
+    one = api.get(f"/ui/main/executions/{execution_id}", params=href).text
+
+    assert href == {"taskRunId": ["taskrun-number-0004"]}
+    assert re.findall(r'<tr id="taskrun-number-(\d+)">', every) == ["0001", "0002"]
+    assert re.findall(r'<tr id="taskrun-number-(\d+)">', one) == ["0001", "0003", "0004", "0002"]
+    assert ("line of 1" in every, "line of 4" in every) == (True, True)
+    assert ("line of 1" in one, "line of 4" in one) == (False, True)
+    unknown = api.get(f"/ui/main/executions/{execution_id}", params={"taskRunId": "taskrun-number-0009"})
+    assert unknown.status_code == 404
+
+
 def test_another_tenant_sees_nothing_on_the_pages(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither rows nor the execution."""
     monkeypatch.setattr(reading, "AWAITED", 0.01)
     api.store.write([task_run(1)])
-    assert "No task runs found" in api.get("/ui/other/taskruns").text
+    assert "No task runs yet" in api.get("/ui/other/taskruns").text
+    assert "runyard run FLOW.yaml --server http://test --tenant other" in api.get("/ui/other/taskruns").text
     api.save(FLOW)
     body = api.run(params={"wait": "true"})
     api.recent._entries.clear()
     assert api.get(f"/ui/other/executions/{body['id']}").status_code == 404
+
+
+def test_pages_that_no_number_reaches_follow_each_other_by_cursor(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the first 10,000, an order that cannot be counted goes on by the cursor; one by date by numbers both ways."""
+    monkeypatch.setattr(pages, "WINDOW", 4)
+    api.store.write([task_run(number) for number in range(9)])
+    first = api.get("/ui/main/taskruns", params={"sort": "taskId:asc", "size": "2"}).text
+    second = api.get("/ui/main/taskruns", params=links(first, "Next →")).text
+    third = api.get("/ui/main/taskruns", params=links(second, "Next →")).text
+    fourth = api.get("/ui/main/taskruns", params=links(third, "Next →")).text
+    by_date = api.get("/ui/main/taskruns", params={"size": "2", "page": "4"}).text
+
+    assert "cursor" not in links(first, "Next →")
+    assert links(second, "Next →")["cursor"] == ["4"]
+    assert [re.findall(r"<td>(t\d)", page) for page in (first, second, third, fourth)] == [
+        ["t0", "t1"], ["t2", "t3"], ["t4", "t5"], ["t6", "t7"],
+    ]  # fmt: skip
+    assert "cursor" not in links(third, "← Previous")
+    assert "<span>← Previous</span>" in fourth
+    assert (links(by_date, "← Previous")["page"], links(by_date, "Next →")["page"]) == (["3"], ["5"])
 
 
 def test_the_histogram_stacks_states_within_its_frame() -> None:

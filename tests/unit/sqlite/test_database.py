@@ -1,5 +1,6 @@
 """The one file: who may open it, what it refuses, what it says."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -15,8 +16,11 @@ from shared.adapters.sqlite import (
     SqliteEventLog,
     SqliteJournal,
     StorageError,
+    inspection,
     schema,
 )
+from shared.model.document import Kind
+from shared.model.query import Page, Query
 from shared.ports import Aborted, Outbound, Step, Topic, Verdict
 from tests.contract.documents import execution_id, task_run
 from tests.contract.streams import Owner, joined
@@ -91,25 +95,130 @@ def test_file_that_is_no_database(path: Path) -> None:
     """The message names the file and what to do."""
     path.write_bytes(b"no database" * 1000)
 
-    with pytest.raises(StorageError, match=rf"{path}: the file is damaged or no SQLite database\. Restore"):
+    with pytest.raises(
+        StorageError, match=rf"{path}: the file is damaged: it does not begin as.*Restore its directory"
+    ):
         SqliteDatabase(path)
 
 
-def test_damage_within_the_file_is_told(path: Path) -> None:
-    """Pages overwritten by something else are reported when they are read, not taken for data."""
-    first = SqliteDatabase(path)
-    journal = SqliteJournal(first)
-    joined(journal, Owner())
-    for number in range(200):
-        write(journal, number, size=1000)
-    first.close()
-    size = path.stat().st_size
+def overwrite(path: Path, start: int, size: int) -> None:
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xff" * (size - 4096))
+        file.seek(start)
+        file.write(b"\xff" * size)
 
-    with pytest.raises(StorageError, match=r"damaged.*Restore it from a backup"):
+
+def contents(path: Path) -> dict[str, bytes]:
+    """The files of the data directory, but the lock."""
+    return {file.name: file.read_bytes() for file in path.parent.iterdir() if file.suffix != ".lock"}
+
+
+@pytest.fixture
+def filled(path: Path) -> Path:
+    """A closed file with a hundred steps, records and documents in it."""
+    database = SqliteDatabase(path)
+    journal, store = SqliteJournal(database), SqliteDocumentStore(database)
+    joined(journal, Owner())
+    for number in range(100):
+        write(journal, number, size=2000)
+        store.write([task_run(str(number), execution_id(), outputs="some text " * 50)])
+    database.close()
+    return path
+
+
+def test_every_damaged_page_is_found_at_opening(filled: Path) -> None:
+    """Whichever page something else has overwritten: the file is refused with the remedy, and left as it is."""
+    whole = filled.read_bytes()
+    told: list[str] = []
+    for page in range(len(whole) // 4096):
+        filled.write_bytes(whole)
+        overwrite(filled, page * 4096, 4096)
+        before = contents(filled)
+        try:
+            SqliteDatabase(filled).close()
+            told.append(f"nothing, about page {page}")
+        except StorageError as error:
+            told.append(str(error))
+        assert contents(filled) == before
+    form = rf"{filled}: the file is damaged: .* Restore its directory from a backup, or move runyard\.db\* away to .*"
+    assert len(told) > 100
+    assert [text for text in told if not re.fullmatch(form, text, re.DOTALL)] == []
+
+
+def test_file_that_was_cut_is_found_at_opening(filled: Path) -> None:
+    """A copy that did not finish is told by its length, with both numbers."""
+    whole = filled.read_bytes()
+    filled.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(StorageError, match=f"was cut, and has {len(whole) // 2:,} bytes of {len(whole):,}"):
+        SqliteDatabase(filled)
+
+    assert contents(filled) == {filled.name: whole[: len(whole) // 2]}
+
+
+@pytest.mark.parametrize(
+    ("table", "found"), [("state", True), ("positions", True), ("documents", False)], ids=lambda value: str(value)
+)
+def test_large_file_is_checked_in_part(filled: Path, table: str, found: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large file what open executions stand on is checked at opening; other damage is told when it is read."""
+    monkeypatch.setattr(inspection, "FULL_UP_TO", 0)
+    connection = sqlite3.connect(filled)
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (table,)).fetchone()
+    connection.close()
+    overwrite(filled, (page - 1) * 4096, 4096)
+
+    if found:
+        with pytest.raises(StorageError, match="the file is damaged: "):
+            SqliteDatabase(filled)
+        return
+    database = SqliteDatabase(filled)
+    with pytest.raises(StorageError, match="the file is damaged.*Restore"):
+        SqliteDocumentStore(database).search(Query("main", Kind.TASK_RUN), Page())
+    database.close()
+
+
+def test_damage_is_found_behind_a_log_that_a_kill_left(path: Path, tmp_path: Path) -> None:
+    """What a killed process left in the write-ahead log is neither taken for damage nor written to a damaged file."""
+    database = SqliteDatabase(path)
+    journal = SqliteJournal(database)
+    joined(journal, Owner())
+    for number in range(500):
+        write(journal, number, size=20_000)
+    killed = tmp_path / "killed" / path.name
+    killed.parent.mkdir()
+    for name in (path.name, f"{path.name}-wal"):
+        (killed.parent / name).write_bytes((path.parent / name).read_bytes())
+    database.close()
+    whole = killed.read_bytes()
+    assert (killed.parent / f"{path.name}-wal").stat().st_size > 0
+    connection = sqlite3.connect(path)
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'documents'").fetchone()
+    connection.close()
+    log = killed.with_name(f"{path.name}-wal").read_bytes()
+
+    overwrite(killed, (page - 1) * 4096, 4096)
+    with pytest.raises(StorageError, match="the file is damaged: "):
+        SqliteDatabase(killed)
+    assert killed.with_name(f"{path.name}-wal").read_bytes() == log
+    killed.write_bytes(whole)
+    again = SqliteDatabase(killed)
+    records = SqliteEventLog(again).tail([EVENTS]).poll(1000, 0)
+    again.close()
+
+    assert len(records) == 500
+
+
+def test_database_of_another_program_is_left_alone(path: Path) -> None:
+    """A file that is an SQLite database, but holds something else, is refused and not written to."""
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.commit()
+    connection.close()
+    before = contents(path)
+
+    with pytest.raises(StorageError, match="database of another program. Name another directory"):
         SqliteDatabase(path)
+
+    assert contents(path) == before
 
 
 def test_directory_that_cannot_be_made() -> None:
@@ -124,9 +233,12 @@ def test_file_of_a_newer_program(path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
+    before = contents(path)
 
     with pytest.raises(StorageError, match="schema version 99.*newer program"):
         SqliteDatabase(path)
+
+    assert contents(path) == before
 
 
 def test_older_file_is_migrated_with_what_it_holds(path: Path) -> None:
