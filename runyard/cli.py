@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from runyard import dead_letters, logs
+from runyard import bulk, dead_letters, logs
 from runyard.options import (
     Config,
     DataDirectory,
@@ -253,6 +253,10 @@ def demo(
         tour.run(settings, data, host, port, Console(), once=once)
     except (StorageError, OSError, RuntimeError) as error:
         raise failed(str(error)) from None
+
+
+app.add_typer(bulk.app)
+app.command()(bulk.purge)
 
 
 # ------------------------------------------------------------------ operate

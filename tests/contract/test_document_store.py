@@ -610,8 +610,8 @@ def test_deletion_of_an_executions_lines_and_metrics(document_store: Store) -> N
         task_run("a", first),
     )
 
-    foreign = document_store.delete_by_execution("other", first)
-    own = document_store.delete_by_execution(TENANT, first)
+    foreign = document_store.delete_by_executions("other", [first])
+    own = document_store.delete_by_executions(TENANT, [first])
 
     assert (foreign, own) == (0, 3)
     assert found(document_store, Kind.LOG) == ["l3"]

@@ -150,13 +150,14 @@ class MemoryStore:
     def scan(self, kind: Kind) -> Iterator[Versioned]:
         return iter([v for (k, _), v in self.documents.items() if k is kind])
 
-    def delete_by_execution(self, tenant: str, execution_id: str) -> int:
+    def delete_by_executions(self, tenant: str, execution_ids: Sequence[str]) -> int:
         keys = [
             key
             for key, versioned in self.documents.items()
             if key[0] in (Kind.LOG, Kind.METRIC)
             and versioned.document is not None
-            and (versioned.document["tenantId"], versioned.document["executionId"]) == (tenant, execution_id)
+            and versioned.document["tenantId"] == tenant
+            and versioned.document["executionId"] in execution_ids
         ]
         for key in keys:
             del self.documents[key]
@@ -251,6 +252,7 @@ class SmallExecutor:
         self.runs: dict[str, Run] = {}
         self.gone: dict[str, Run] = {}
         self.commands: list[ExecutionCommand | FlowCommand] = []
+        self.answers: dict[str, EventRecord] = {}  #: by command id: a repeated command is answered as the first time
         self.silent = False
         self.indexing = True
         self._tail = log.tail([Topic.EXECUTION_COMMANDS])
@@ -286,7 +288,11 @@ class SmallExecutor:
         elif isinstance(command, CreateExecution):
             self._create(command)
         elif isinstance(command, ExecutionCommand):
-            self._change(command)
+            known = self.answers.get(command.command_id)
+            if known is not None:
+                self._emit([known])
+            else:
+                self._change(command)
 
     def _put_flow(self, command: PutFlow) -> None:
         revisions = self.flows.get(_uid(command), [])
@@ -486,6 +492,7 @@ class SmallExecutor:
         )
 
     def _emit(self, events: Sequence[EventRecord]) -> None:
+        self.answers.update({event.command_id: event for event in events if event.command_id is not None})
         if self.indexing:
             self.store.write(
                 [
