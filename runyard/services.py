@@ -19,6 +19,7 @@ from executor.service import Executor
 from indexer.api.app import create_app
 from indexer.api.outside import ServerOutside
 from indexer.bulk.jobs import Jobs
+from indexer.bulk.retention import Retention
 from indexer.bulk.runner import Runner
 from indexer.heartbeat import IndexerHeartbeat
 from indexer.projector import Projector
@@ -145,7 +146,7 @@ class Api:
 
     def _run_jobs(self) -> None:
         try:
-            self.runner.run(self._stop)
+            self.runner.run(self._stop, Retention(self.app.state.services).step)
         except Exception:
             logger.exception("The runner of bulk actions has ended: jobs go on in another indexer, or after a restart")
             raise

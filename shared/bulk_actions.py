@@ -22,6 +22,10 @@ PARTITION: Final = 0
 """All records of all jobs lie in one partition, in the order in which they were written."""
 
 
+RETENTION: Final = "retention"
+"""Origin of the jobs that the retention setting makes."""
+
+
 class JobState(StrEnum):
     """How far a job is."""
 
@@ -97,7 +101,7 @@ class BulkActionRequested(BulkRecord):
     query: dict[str, Any]
     filters: dict[str, Any] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
-    origin: str = "api"  #: `api`, or `retention`
+    origin: str = "api"  #: or RETENTION
 
     @property
     def on(self) -> Kind:

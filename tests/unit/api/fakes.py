@@ -33,6 +33,7 @@ from shared.messages import (
 from shared.model.document import Kind, execution_document, task_run_document
 from shared.model.execution import Execution, Trigger
 from shared.model.identifier import derive_id
+from shared.model.moment import iso
 from shared.model.query import Bucket, Found, Page, Query, QueryError
 from shared.model.state import State, StateType
 from shared.model.task_run import Attempt, TaskRun
@@ -187,6 +188,7 @@ def _matches(query: Query, document: Mapping[str, Any]) -> bool:
         not query.execution_ids or execution_id in query.execution_ids,
         not query.task_id or document.get("taskId") == query.task_id,
         not query.task_run_id or query.task_run_id in (document["id"], document.get("taskRunId")),
+        query.ended_to is None or str(_dig(document, "state.endDate") or "~") <= iso(query.ended_to),
         not query.states or _dig(document, "state.current") in query.states,
         all(document.get("labels", {}).get(key) == value for key, value in query.labels),
         query.attempt is None or document.get("attemptNumber") == query.attempt,
