@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shared.model.identifier import new_id
-from tests.acceptance.servers import PATIENCE, Server, Standalone, command
+from tests.acceptance.servers import PATIENCE, Server
 
 NAMESPACE = "company.bulk"
 
@@ -177,45 +177,3 @@ def test_wrong_arguments_are_named(embedded: Server, arguments: list[str], words
     assert result.returncode == 1
     assert words in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_a_job_survives_kill_9(tmp_path: Path) -> None:
-    """Killed while the job runs, a standalone goes on with it: every item has one result, and is restarted once."""
-    standalone = Standalone(tmp_path / "data")
-    standalone.start()
-    server = Server(standalone.url)
-    flow_id = flow_of(server, FAILING)
-    count = 450
-    started = [
-        server.http.post(f"/executions/{NAMESPACE}/{flow_id}", files=[("", (None, b""))]).json()["id"]
-        for _ in range(count)
-    ]
-    eventually(
-        lambda: (
-            server.http.get("/executions/search", params={"flowId": flow_id, "state": "FAILED"}).json()["total"]
-            == count
-        )
-    )
-    asked = {"action": "restart", "filters": {"flowId": flow_id, "state": "FAILED"}}
-    job = server.http.post("/bulk-actions", json=asked).raise_for_status().json()
-    eventually(lambda: server.http.get(f"/bulk-actions/{job['id']}").json()["done"] > 0)
-    standalone.kill()
-    standalone.start()
-    server = Server(standalone.url)
-
-    finished = ended(server, job["id"])
-
-    assert (finished["state"], finished["accepted"]) == ("SUCCESS", count)
-    items = server.http.get(f"/bulk-actions/{job['id']}/items", params={"size": 1_000}).json()["results"]
-    assert sorted(item["executionId"] for item in items) == sorted(started)
-    assert {item["result"] for item in items} == {"accepted"}
-
-    def restarted() -> bool:
-        found = server.http.get("/executions/search", params={"flowId": flow_id, "size": 1_000}).json()["results"]
-        states = [[history["state"] for history in execution["state"]["histories"]] for execution in found]
-        return all(each.count("RESTARTED") == 1 and each[-1] == "FAILED" for each in states)
-
-    eventually(restarted)
-    standalone.stop()
-    verified = command("verify-index", "--data", str(standalone.data))
-    assert "0 differences" in verified.stdout
