@@ -44,6 +44,9 @@ REFUSED_SHOWN: Final = 50
 LOOK: Final = 0.3
 """Seconds between two looks at a job's progress."""
 
+PATIENCE: Final = 120.0
+"""Seconds for which a server may be away, as for a service that waits for its own servers."""
+
 LOCAL: Final = "http://127.0.0.1:8080"
 
 ACTIONS: Final = {
@@ -199,13 +202,21 @@ def _start(way: _Way, action: str, on: str, filters: dict[str, Any], options: di
 
 
 def _follow(client: Client, job: dict[str, Any], console: Console) -> dict[str, Any]:
-    """Show the progress until the job has ended."""
+    """Show the progress until the job has ended. Raises ApiError when the server does not answer for long."""
+    from runyard.client import ApiError  # noqa: PLC0415
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         line = progress.add_task(job["state"], total=None)
+        answered = time.monotonic()
         while "endedAt" not in job:
             time.sleep(LOOK)
-            job = client.bulk_action(job["id"])
+            try:
+                job = client.bulk_action(job["id"])
+                answered = time.monotonic()
+            except ApiError as error:  # the job goes on without us: the server may be starting again
+                if time.monotonic() - answered > PATIENCE:
+                    raise ApiError(f"{error}; `runyard bulk show {job['id']}` tells how it goes on") from None
             total = job["total"] if job["state"] != "LISTING" else None
             progress.update(line, description=job["state"], completed=job["done"], total=total)
     return job

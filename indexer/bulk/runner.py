@@ -115,8 +115,7 @@ class Runner:
         """
         if self._subscription is None:
             self._subscription = self._log.subscribe([_TOPIC], GROUP)
-        self._receive(self._subscription.poll(_READ, 0.0 if self._owned else timeout))
-        self._jobs.catch_up()
+        self._read(0.0 if self._owned else timeout)
         for job_id in tuple(self._owned):
             job = self._jobs.get(job_id)
             if job is None or job.state.ended:
@@ -138,15 +137,18 @@ class Runner:
             self._end(job, JobState.FAILED, f"{type(error).__name__}: {error}")
         return True
 
-    def _receive(self, records: Sequence[object]) -> None:
-        for record in records:
-            self._next = record.offset + 1  # type: ignore[attr-defined]
+    def _read(self, timeout: float) -> None:
+        """Take in what is new: of the group's share the requests, of the log everything."""
+        assert self._subscription is not None
+        for record in self._subscription.poll(_READ, timeout):
+            self._next = record.offset + 1
             try:
-                message = decode(record.value) if record.value is not None else None  # type: ignore[attr-defined]
+                message = None if record.value is None else decode(record.value)
             except UnknownMessage:
-                continue
+                continue  # a newer version's record
             if isinstance(message, BulkActionRequested):
-                self._owned.setdefault(message.id, record.offset)  # type: ignore[attr-defined]
+                self._owned.setdefault(message.id, record.offset)
+        self._jobs.catch_up()
 
     def _commit(self) -> None:
         position = min(self._owned.values(), default=self._next)
@@ -187,6 +189,10 @@ class Runner:
                 self._log.publish([_page(job.id, number, items)])
                 number += 1
                 count += len(items)
+                self._read(0.0)  # a sign of life for the group, in a long listing
+                known = self._jobs.get(job.id)
+                if known is None or known.aborting:
+                    return
         except QueryError as error:
             self._end(job, JobState.FAILED, str(error))
             return

@@ -69,8 +69,8 @@ def documents_of(store: DocumentStore, execution_ids: list[str]) -> list[Version
         for document in store.search(query, Page(1, 1_000)).documents:
             execution_id = str(document["id"] if kind is Kind.EXECUTION else document["executionId"])
             stored = store.get(kind, str(document["id"]), execution_id)
-            assert stored is not None
-            found.append(stored)
+            # A search may show what has gone a moment ago: it is found all the same.
+            found.append(stored or Versioned(kind, str(document["id"]), 0, document, execution_id))
     return found
 
 

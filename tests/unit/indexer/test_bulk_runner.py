@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from indexer.api.tenancy import Tenant
 from indexer.bulk import listing
 from indexer.bulk.jobs import Jobs
-from shared.bulk_actions import BulkActionAborted, JobState, Result
+from shared.bulk_actions import BulkActionAborted, Item, JobState, Result
 from shared.messages import (
     DeleteExecution,
     ReplayExecution,
@@ -154,6 +155,27 @@ def test_an_aborted_job_stops_before_its_next_page(stand: Stand, monkeypatch: py
     assert ended.state is JobState.ABORTED
     assert Counter(item.result for item in items) == {Result.ACCEPTED: 2, Result.PENDING: 4}
     assert len(stand.sent(RestartExecution)) == 2
+
+
+def test_a_job_that_is_being_listed_can_be_aborted(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is not listed, and nothing has been done."""
+    monkeypatch.setattr(listing, "PAGE", 1)
+    stand.executions(5)
+    runner = stand.indexer()
+    job = stand.ask(runner, action="restart", filters={"flowId": "hello"})
+    listed = listing.items
+
+    def aborting(*arguments: Any, **more: Any) -> Iterator[Item]:
+        for number, item in enumerate(listed(*arguments, **more)):
+            if number == 2:
+                stand.log.publish([BulkActionAborted(job.id, AT).outbound()])
+            yield item
+
+    monkeypatch.setattr(listing, "items", aborting)
+    ended, items = stand.finish(runner, job)
+
+    assert (ended.state, len(items)) == (JobState.ABORTED, 2)
+    assert stand.sent(RestartExecution) == {}
 
 
 def test_a_silent_executor_leaves_an_outcome_unknown(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
