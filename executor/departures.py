@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-from executor.engine.entries import header_key
+from executor.engine.entries import deleted_key, header_key
 from executor.engine.entries import prefix as execution_prefix
 from executor.fleet import Fleet
 from executor.partition import Partition
@@ -92,7 +92,10 @@ class Departures:
 
     def _forget(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound]:
         """The record of a deletion goes, too, once the indexers have seen it: nothing of the execution is left."""
-        if partition.batch.get(header_key(wake.execution_id)) is not None or self._awaits_index(partition, wake, now):
+        if self._awaits_index(partition, wake, now):
+            return ()
+        partition.batch.put(deleted_key(wake.execution_id), None)
+        if partition.batch.get(header_key(wake.execution_id)) is not None:
             return ()
         return (Outbound(Topic.EXECUTION_EVENTS, wake.execution_id, None, partition.number),)
 

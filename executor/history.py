@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from executor.engine.draft import Recorded
 from executor.engine.entries import Entries, batch_key, flow_outputs_key, inputs_key, outputs_key, prefix, values_key
@@ -22,6 +22,9 @@ from shared.model.document import Kind, entry_document, execution_document, task
 from shared.model.execution import Execution
 from shared.model.task_run import TaskRun
 from shared.ports import Outbound, Topic
+
+ANSWER: Final = "answer"
+"""Key of what only answers a command: nobody reads it later, so compaction keeps one of them, and none for each id."""
 
 
 def records(
@@ -138,4 +141,4 @@ def _answer(event: CommandRejected | CommandRepeated, item: Recorded, command_id
         command_id=command_id,
         reason=event.reason if isinstance(event, CommandRejected) else None,
     )
-    return Outbound(Topic.EXECUTION_EVENTS, f"rejected/{event.execution_id}", record.to_bytes(), partition)
+    return Outbound(Topic.EXECUTION_EVENTS, ANSWER, record.to_bytes(), partition)

@@ -36,6 +36,12 @@ MEASURE: Final = 5.0
 OPEN: Final = 10_000
 """Milliseconds for which a record may still be on its way into a partition: as long as a transaction may be open."""
 
+STALE: Final = 300.0
+"""Seconds after which a batch is not written any more, but read again: so long a group takes a silent member for alive.
+
+Afterwards another indexer may be far ahead, and have deleted what would be written here. The search store refuses older
+writes for some times as long after a deletion (`gc_deletes` in the mappings)."""
+
 ALIVE: Final = 5.0
 """Seconds between two signs of life while a retry keeps the projector from polling; a group expects one in 300 s."""
 
@@ -57,6 +63,7 @@ class Batch:
         self.records = 0
         self.size = 0
         self.since = 0.0  #: when its first record came
+        self.read_at = 0.0  #: the same by the wall clock, which goes on while a machine is suspended
 
     def add(self, record: Inbound) -> None:
         """Take a record in; one that can't be read becomes a dead letter."""
@@ -105,9 +112,10 @@ class Projector:
         *,
         group: str = GROUP,
         clock: Clock = time.monotonic,
+        wall: Clock = time.time,
     ) -> None:
         """Nothing is read before the first `step`."""
-        self._log, self._store, self._group, self._clock = log, store, group, clock
+        self._log, self._store, self._group, self._clock, self._wall = log, store, group, clock, wall
         self._settings = settings.indexer
         self._service = f"indexer/{group}"
         self._projected: dict[int, Millis] = {}
@@ -154,8 +162,10 @@ class Projector:
     def restart(self) -> None:
         """Leave the group and forget what is not committed: it comes again."""
         RESTARTS.inc()
+        problem = self.problem
         self.close()
         self._begin()
+        self._delivery.problem = problem
 
     def close(self) -> None:
         """Leave the group. What is not committed comes again, to whoever reads next."""
@@ -176,7 +186,7 @@ class Projector:
         batch = self._batch
         for record in self._read(timeout):
             if not batch.records:
-                batch.since = self._clock()
+                batch.since, batch.read_at = self._clock(), self._wall()
             batch.add(record)
         if batch.records and (self._full() or self._clock() >= batch.since + self._settings.bulk_delay):
             self._delivering = True
@@ -241,6 +251,9 @@ class Projector:
 
     def _deliver(self) -> int:
         delivery, batch = self._delivery, self._batch
+        waited = self._wall() - batch.read_at
+        if waited > STALE:
+            raise JournalError(f"{batch.records} records have waited for {waited:.0f} s and are read again")
         if not delivery.push():
             now = self._clock()
             self._retry_at = now + delivery.delay

@@ -250,9 +250,9 @@ class Recent:
             entry.deleted = True
         for command_id in self._by_target.get(key, ()):
             pending = self._pending[command_id]
-            pending.open = True
-            pending.accepted = pending.accepted or (0 if entry is None else entry.seq)
-            self._open.add(command_id)
+            if pending.accepted is not None:  # else it was another command that took the execution away
+                pending.open = True
+                self._open.add(command_id)
 
     def _resolve(self, command_id: str, deliveries: list[tuple[Callable[[Answer], None], Answer]]) -> None:
         pending = self._drop(command_id)

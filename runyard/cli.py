@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from runyard import commands, dead_letters, logs
+from runyard import bulk, commands, dead_letters, logs
 from runyard.options import (
     Config,
     DataDirectory,
@@ -284,6 +284,10 @@ def demo(
         tour.run(settings, data, host, port, Console(), once=once)
     except (StorageError, OSError, RuntimeError) as error:
         raise failed(str(error)) from None
+
+
+app.add_typer(bulk.app)
+app.command()(bulk.purge)
 
 
 # ------------------------------------------------------------------ operate

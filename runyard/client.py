@@ -168,6 +168,29 @@ class Client:
         results: list[dict[str, Any]] = response.json()["results"]
         return results
 
+    def start_bulk_action(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Start a job, or with `dryRun` count what it would be about."""
+        job: dict[str, Any] = self._request("POST", "/bulk-actions", json=asked).json()
+        return job
+
+    def bulk_actions(self) -> list[dict[str, Any]]:
+        jobs: list[dict[str, Any]] = self._request("GET", "/bulk-actions").json()["results"]
+        return jobs
+
+    def bulk_action(self, job_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = self._request("GET", f"/bulk-actions/{job_id}").json()
+        return job
+
+    def bulk_items(self, job_id: str, results: list[str], size: int) -> dict[str, Any]:
+        """The first items with one of these results, and how many there are."""
+        params = {"result": results, "size": size}
+        items: dict[str, Any] = self._request("GET", f"/bulk-actions/{job_id}/items", params=params).json()
+        return items
+
+    def abort_bulk_action(self, job_id: str) -> dict[str, Any]:
+        job: dict[str, Any] = self._request("POST", f"/bulk-actions/{job_id}/abort").json()
+        return job
+
     def follow(self, execution_id: str) -> Iterator[dict[str, Any]]:
         """The execution after each of its changes, until it has ended."""
         import json  # noqa: PLC0415 -- only here

@@ -18,6 +18,9 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from executor.service import Executor
 from indexer.api.app import create_app
 from indexer.api.outside import ServerOutside
+from indexer.bulk.jobs import Jobs
+from indexer.bulk.retention import Retention
+from indexer.bulk.runner import Runner
 from indexer.heartbeat import IndexerHeartbeat
 from indexer.projector import Projector
 from indexer.recent import Recent
@@ -113,11 +116,16 @@ class Api:
         self.projector = Projector(self.log, self.store, settings)
         self.flows = FlowDirectory(patiently(lambda: self.log.tail([Topic.FLOWS]), "Kafka"))
         self.recent = Recent(self.log, self.flows, settings.indexer.follow_cache)
+        self.jobs = Jobs(self.log)
         self.app: FastAPI = create_app(
-            self.log, self.store, backends.blobs(), self.flows, self.recent, settings, registry=registry
+            self.log, self.store, backends.blobs(), self.flows, self.recent, self.jobs, settings, registry=registry
         )
+        self.runner = Runner(self.log, self.app.state.services)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._project, name="projector", daemon=True)
+        self._threads = [
+            threading.Thread(target=run, name=name, daemon=True)
+            for name, run in (("projector", self._project), ("bulk-actions", self._run_jobs))
+        ]
         self._heartbeat = IndexerHeartbeat(self.log, lambda: self.projector.projected, lambda: self.projector.problem)
 
     def start(self) -> None:
@@ -125,7 +133,8 @@ class Api:
         tell_failures(self.log, "indexer")
         self.flows.catch_up(60.0)
         self.recent.start()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         self._heartbeat.start()
 
     def _project(self) -> None:
@@ -135,10 +144,19 @@ class Api:
             logger.exception("The projector has ended: the index no longer follows the log")
             raise
 
+    def _run_jobs(self) -> None:
+        try:
+            self.runner.run(self._stop, Retention(self.app.state.services).step)
+        except Exception:
+            logger.exception("The runner of bulk actions has ended: jobs go on in another indexer, or after a restart")
+            raise
+
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(30)
+        for thread in self._threads:
+            thread.join(30)
         self._heartbeat.close()
+        self.jobs.close()
         self.recent.close()
         self.flows.close()
         self.log.close()

@@ -141,6 +141,11 @@ class FlowDirectory:
             revisions = self._revisions.get(f"{tenant}/{namespace}/{flow_id}", {})
             return tuple(revisions[number] for number in sorted(revisions))
 
+    def tenants(self) -> list[str]:
+        """Every tenant that has, or had, a flow."""
+        with self._lock:
+            return sorted({uid.partition("/")[0] for uid in self._revisions})
+
     def latest(self, tenant: str, namespace: str | None = None) -> Iterator[FlowStored]:
         """The latest revision of each flow that isn't deleted, of the namespace and those below it, in order."""
         with self._lock:

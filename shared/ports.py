@@ -29,6 +29,7 @@ class Topic(StrEnum):
     LOGS = "logs"
     METRICS = "metrics"
     DEAD_LETTERS = "dead-letters"
+    BULK_ACTIONS = "bulk-actions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,8 +280,8 @@ class DocumentStore(Protocol):
         """Every document with its version, for verify-index."""
         ...
 
-    def delete_by_execution(self, tenant: str, execution_id: str) -> int:
-        """Remove an execution's log lines and metrics (their topics hold no tombstones); returns how many."""
+    def delete_by_executions(self, tenant: str, execution_ids: Sequence[str]) -> int:
+        """Remove executions' log lines and metrics (their topics hold no tombstones); returns how many."""
         ...
 
     def close(self) -> None: ...

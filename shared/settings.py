@@ -10,6 +10,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared.model.moment import parse_age
+
+FOREVER: Final = "forever"
+"""A namespace's age of retention: never purged."""
+
 _EXECUTION: Final = re.compile(r"[0-9A-Za-z]{22}")
 _NAMESPACE: Final = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _FLOW: Final = re.compile(r"([a-z0-9][a-z0-9_-]*/[a-z0-9][a-z0-9._-]*/)?[a-zA-Z0-9][a-zA-Z0-9._-]*")
@@ -122,6 +127,31 @@ class IndexerSettings(Section):
     follow_cache: int = Field(default=20_000, description="recent executions whose state is kept in memory")
 
 
+class RetentionSettings(Section):
+    """How long what has ended is kept. Off by default."""
+
+    executions: str | None = Field(
+        default=None, description="age from which ended executions are purged, such as 30d; without it never"
+    )
+    namespaces: dict[str, str] = Field(
+        default_factory=dict, description="the same for a namespace and those below it, or forever"
+    )
+    every: float = Field(default=3600.0, ge=1, description="seconds between two purges")
+
+    @field_validator("executions", "namespaces")
+    @classmethod
+    def _ages(cls, value: str | dict[str, str] | None) -> str | dict[str, str] | None:
+        ages = value.items() if isinstance(value, dict) else [("", value)]
+        for namespace, age in ages:
+            if age is None or (namespace and age == FOREVER):
+                continue
+            try:
+                parse_age(age)
+            except ValueError as error:
+                raise ValueError(f"{namespace}: {error}" if namespace else str(error)) from None
+        return value
+
+
 class BlobSettings(Section):
     """Where large values and files are kept."""
 
@@ -150,6 +180,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     indexer: IndexerSettings = IndexerSettings()
     blobs: BlobSettings = BlobSettings()
+    retention: RetentionSettings = RetentionSettings()
     encryption_key: str | None = Field(default=None, description="for SECRET inputs and encrypt(); 32 characters")
     secrets: dict[str, str] = Field(default_factory=dict, description="values of secret('NAME'): RUNYARD_SECRETS__NAME")
     globals: dict[str, Any] = Field(default_factory=dict, description="the `globals` variable of expressions")

@@ -11,6 +11,7 @@ from executor.engine.entries import (
     Overlay,
     batch_key,
     commands_key,
+    deleted_key,
     error_logs_key,
     flow_outputs_key,
     header_key,
@@ -97,6 +98,7 @@ def _deleted(state: Overlay, event: e.ExecutionDeleted) -> None:
     keys = [key for key, _ in state.scan(prefix(event.execution_id))]
     for key in keys:
         state.put(key, None)
+    state.put(deleted_key(event.execution_id), event.seq)
 
 
 def _scope_changed(state: Overlay, event: e.ScopeChanged) -> None:

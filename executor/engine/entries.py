@@ -81,6 +81,11 @@ def commands_key(execution_id: str) -> str:
     return f"x/{execution_id}/c"
 
 
+def deleted_key(execution_id: str) -> str:
+    """What is left of a deleted execution for a while: it does not come back from what was read before."""
+    return f"x/{execution_id}/d"
+
+
 def batch_key(execution_id: str, task_run_id: str, number: int) -> str:
     """A batch of a ForEachItem's task run."""
     return f"{batches_prefix(execution_id, task_run_id)}{number:06d}"

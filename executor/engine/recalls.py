@@ -16,6 +16,7 @@ import orjson
 from executor.engine.draft import Draft
 from executor.engine.entries import (
     all_batches_prefix,
+    deleted_key,
     error_logs_key,
     flow_outputs_key,
     inputs_key,
@@ -45,6 +46,8 @@ def recall(draft: Draft, command: RecallExecution) -> str | None:
     """Take an execution in; a reason where the snapshot is not all of it."""
     if draft.known is not None:
         return HERE
+    if draft.state.get(deleted_key(draft.execution_id)) is not None:
+        return "the execution was deleted"
     snapshot: Mapping[str, Any] = command.snapshot
     if is_reference(snapshot):
         if draft.env.large_outputs is None:

@@ -22,6 +22,7 @@ from indexer.api import (
     namespaces,
     operations,
     task_runs,
+    tracked_actions,
     webhooks,
 )
 from indexer.api.commands import Commands
@@ -29,6 +30,7 @@ from indexer.api.operations import ApiCollector
 from indexer.api.outside import ServerOutside
 from indexer.api.services import Services
 from indexer.api.tenancy import TenantPaths
+from indexer.bulk.jobs import Jobs
 from indexer.dead_letters import DeadLetters
 from indexer.letter_replay import LetterReplay
 from indexer.pages import pages
@@ -51,6 +53,7 @@ def create_app(
     blobs: BlobStore,
     flows_known: FlowDirectory,
     recent: Recent,
+    jobs: Jobs,
     settings: Settings,
     *,
     renderer: Renderer | None = None,
@@ -67,6 +70,7 @@ def create_app(
         blobs=blobs,
         flows=flows_known,
         recent=recent,
+        jobs=jobs,
         commands=Commands(log, recent, settings.indexer.answer_within),
         renderer=renderer or Renderer(ServerOutside(blobs, settings)),
         settings=settings,
@@ -93,6 +97,7 @@ def create_app(
         evaluation,
         executions,
         task_runs,
+        tracked_actions,
         logs,
         flows,
         namespaces,

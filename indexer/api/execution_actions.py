@@ -303,7 +303,7 @@ def clean_up(tenant: Tenant, document: Mapping[str, Any], logs: bool, storage: b
     """Take away what lies beside a deleted execution's documents. Blocks."""
     if logs:
         tenant.services.store.refresh(Kind.LOG, document["id"])
-        tenant.services.store.delete_by_execution(tenant.name, document["id"])
+        tenant.services.store.delete_by_executions(tenant.name, [document["id"]])
     if storage:
         namespace, flow_id = document["namespace"], document["flowId"]
         # Workers name the folder by the flow's id as it is.

@@ -32,6 +32,9 @@ class Filters:
         flow_id: Annotated[str | None, Parameter(alias="flowId")] = None,
         start_date: Annotated[str | None, Parameter(alias="startDate", description="ISO 8601, of the start")] = None,
         end_date: Annotated[str | None, Parameter(alias="endDate", description="ISO 8601, of the start")] = None,
+        ended_before: Annotated[
+            str | None, Parameter(alias="endedBefore", description="ISO 8601: ended then or earlier")
+        ] = None,
         time_range: Annotated[
             str | None, Parameter(alias="timeRange", description="ISO 8601 duration before now")
         ] = None,
@@ -54,6 +57,7 @@ class Filters:
             "flow_id": flow_id or None,
             "started_from": started_from,
             "started_to": parse_moment("endDate", end_date),
+            "ended_to": parse_moment("endedBefore", ended_before),
             "states": _states(state or ()),
             "labels": parse_labels(labels or ()),
             "trigger_execution_id": trigger_execution_id or None,

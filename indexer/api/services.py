@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from indexer.api.commands import Commands
+from indexer.bulk.jobs import Jobs
 from indexer.dead_letters import DeadLetters
 from indexer.letter_replay import LetterReplay
 from indexer.recent import Recent
@@ -22,6 +23,7 @@ class Services:
     blobs: BlobStore
     flows: FlowDirectory
     recent: Recent
+    jobs: Jobs
     commands: Commands
     renderer: Renderer
     settings: Settings

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from indexer.api.errors import not_found, refused
 from indexer.api.services import Services
+from indexer.bulk.jobs import Job
 from indexer.recent import Snapshot
 from shared.flow_directory import FlowDirectory
 from shared.key_values import KeyValues
@@ -26,7 +27,19 @@ DEFAULT_TENANT: Final = "main"
 """The tenant of paths that name none, as in Kestra's open edition."""
 
 RESOURCES: Final = frozenset(
-    {"flows", "executions", "taskruns", "logs", "metrics", "namespaces", "triggers", "stats", "plugins", "templates"}
+    {
+        "flows",
+        "executions",
+        "taskruns",
+        "bulk-actions",
+        "logs",
+        "metrics",
+        "namespaces",
+        "triggers",
+        "stats",
+        "plugins",
+        "templates",
+    }
     | {"configs", "usages", "dashboards", "blueprints", "basicAuth"}
 )
 """First segments of Kestra's paths: `/api/v1/flows` has no tenant, so none of them can be a tenant's name."""
@@ -93,6 +106,19 @@ class Tenant:
     def recent_task_run(self, task_run_id: str) -> tuple[int, Mapping[str, Any]] | None:
         """What the tail has of a task run."""
         return self.services.recent.task_run(self.name, task_run_id)
+
+    # ------------------------------------------------------------------ bulk actions
+
+    def job(self, job_id: str) -> Job | None:
+        """A bulk action, as of the log's end."""
+        self.services.jobs.catch_up()
+        found = self.services.jobs.get(job_id)
+        return None if found is None or found.request.tenant != self.name else found
+
+    def jobs(self) -> list[Job]:
+        """All bulk actions that are remembered, the latest first, as of the log's end."""
+        self.services.jobs.catch_up()
+        return self.services.jobs.of_tenant(self.name)
 
     # ------------------------------------------------------------------ flows
 

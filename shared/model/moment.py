@@ -15,6 +15,8 @@ _DURATION: Final = re.compile(
     r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:[.,]\d{1,9})?)S)?)?$",
     re.IGNORECASE,
 )
+_AGE: Final = re.compile(r"^(\d+)([smhdw])$")
+_UNITS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _MILLIS: Final = tuple(f".{number:03d}Z" for number in range(1000))
 
 
@@ -47,6 +49,18 @@ def parse_duration(text: str) -> Millis:
     seconds = float((found.group("seconds") or "0").replace(",", "."))
     millis = round((((weeks * 7 + days) * 24 + hours) * 60 + minutes) * 60_000 + seconds * 1000)
     return -millis if found.group("sign") == "-" else millis
+
+
+def parse_age(text: str) -> Millis:
+    """Milliseconds of `90s`, `45m`, `12h`, `30d` or `2w`, or of an ISO 8601 duration. Raises ValueError."""
+    found = _AGE.match(text.strip())
+    if found is not None:
+        return int(found.group(1)) * _UNITS[found.group(2)]
+    try:
+        return parse_duration(text)
+    except ValueError:
+        msg = f"'{text}' is neither a number of s, m, h, d or w, such as 30d, nor an ISO 8601 duration, such as P30D"
+        raise ValueError(msg) from None
 
 
 def format_duration(millis: Millis) -> str:

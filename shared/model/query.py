@@ -26,6 +26,7 @@ class Query:
     labels: tuple[tuple[str, str], ...] = ()  #: each must be there
     started_from: Millis | None = None  #: of state.startDate (logs: timestamp)
     started_to: Millis | None = None
+    ended_to: Millis | None = None  #: of state.endDate, which only what has ended has; executions and task runs only
     trigger_execution_id: str | None = None
     child_filter: str | None = None  #: CHILD: started by another execution; MAIN: not
     min_level: str | None = None  #: logs only

@@ -53,13 +53,15 @@ def task_run(
 
 def execution(identifier: str, *, at: Millis = START, **fields: Any) -> Versioned:
     version, state = fields.pop("version", 1), fields.pop("state", "SUCCESS")
+    duration = fields.pop("duration", None)
+    end = {} if duration is None else {"endDate": iso(at + duration), "duration": duration / 1000}
     document = {
         "tenantId": TENANT,
         "namespace": "company.team",
         "flowId": "etl",
         "flowRevision": 1,
         "id": identifier,
-        "state": {"current": state, "startDate": iso(at), "histories": [{"state": "CREATED", "date": iso(at)}]},
+        "state": {"current": state, "startDate": iso(at), **end, "histories": [{"state": "CREATED", "date": iso(at)}]},
         "labels": {},
         "originalId": identifier,
         "attemptNumber": 1,

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from indexer.bulk.retention import Rule
 from shared.model.document import Kind
 from shared.model.identifier import new_id
 from shared.model.moment import iso
@@ -666,14 +667,54 @@ def test_deletion_of_an_executions_lines_and_metrics(document_store: Store) -> N
         task_run("a", first),
     )
 
-    foreign = document_store.delete_by_execution("other", first)
-    own = document_store.delete_by_execution(TENANT, first)
+    foreign = document_store.delete_by_executions("other", [first])
+    own = document_store.delete_by_executions(TENANT, [first])
 
     assert (foreign, own) == (0, 3)
     assert found(document_store, Kind.LOG) == ["l3"]
     assert found(document_store, Kind.LOG, q="unmistakable") == []
     assert found(document_store, Kind.METRIC) == []
     assert found(document_store) == ["a"]
+
+
+def test_lines_of_many_executions_go_at_once(document_store: Store) -> None:
+    """More than an address has room for; those of others stay."""
+    ids = [execution_id(number) for number in range(120)]
+    put(document_store, *(log_line(f"l{number}", each) for number, each in enumerate(ids)))
+
+    gone = document_store.delete_by_executions(TENANT, ids[1:])
+
+    assert gone == 119
+    assert found(document_store, Kind.LOG) == ["l0"]
+    assert document_store.delete_by_executions(TENANT, []) == 0
+
+
+def test_what_has_ended_by_a_moment(document_store: Store) -> None:
+    """The end is what counts, the bound included; what runs has none."""
+    runs = [execution_id(number) for number in range(4)]
+    put(
+        document_store,
+        execution(runs[0], at=START, duration=10),
+        execution(runs[1], at=START, duration=20),
+        execution(runs[2], at=START, duration=21),
+        execution(runs[3], at=START, state="RUNNING"),
+    )
+
+    assert found(document_store, Kind.EXECUTION, ended_to=START + 20) == sorted(runs[:2])
+
+
+def test_namespaces_with_a_retention_of_their_own_are_left_out(document_store: Store) -> None:
+    """The query of a rule leaves the namespaces of nearer rules out, with those below them and no others."""
+    names = ["company", "company.team-a", "company.team-a.x", "company.team-ab", "company.b"]
+    runs = [execution_id(number) for number in range(len(names))]
+    for run, namespace in zip(runs, names, strict=True):
+        put(document_store, execution(run, at=START, duration=1, namespace=namespace))
+    rule = Rule("company", 1_000, ("company.b", "company.team-a"))
+
+    query = rule.query(TENANT, START + 2_000)
+
+    documents = document_store.search(query, Page(1, 10)).documents
+    assert sorted(str(document["namespace"]) for document in documents) == ["company", "company.team-ab"]
 
 
 def test_ids_of_executions_made_elsewhere(document_store: Store) -> None:

@@ -38,6 +38,8 @@ def dsl(query: Query, text: Clause | None) -> Clause:
     filters += [{"term": {f"labels.{key}": value}} for key, value in query.labels]
     if query.started_from is not None or query.started_to is not None:
         filters.append(_range(STARTS[kind], query.started_from, query.started_to))
+    if query.ended_to is not None:
+        filters.append(_range("state.endDate", None, query.ended_to))
     if query.min_level is not None:
         filters.append({"terms": {"level": list(_levels(query.min_level))}})
     if query.child_filter is not None:

@@ -42,12 +42,18 @@ class Indices:
     # ------------------------------------------------------------------ templates
 
     def prepare(self) -> None:
-        """Put the templates, bring new fields to the indices that are there, make this period's indices."""
+        """Put the templates, bring new fields and settings to the indices that are there, make this period's indices.
+
+        `gc_deletes` is how long a deletion's version is remembered: until then an older write can't bring the document
+        back. It is some times what a stalled indexer may hold a batch (`indexer.projector.STALE`).
+        """
         for kind in Kind:
             body = body_of(kind)
             self._connection.request("PUT", f"/_index_template/{self.names.template(kind)}", self._template(kind, body))
             if self._connection.find("GET", f"/_alias/{self.names.all(kind)}") is not None:
                 self._connection.request("PUT", f"/{self.names.all(kind)}/_mapping", body["mappings"])
+                remembered = {"index": {"gc_deletes": body["settings"]["index"]["gc_deletes"]}}
+                self._connection.request("PUT", f"/{self.names.all(kind)}/_settings", remembered)
             self.ensure(kind, period_at(time.time_ns() // 1_000_000, self._settings.period))
 
     def _template(self, kind: Kind, body: dict[str, Any]) -> dict[str, Any]:

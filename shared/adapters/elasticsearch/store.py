@@ -13,7 +13,7 @@ from shared.adapters.elasticsearch.connection import Connection, RequestRefused,
 from shared.adapters.elasticsearch.indices import Indices
 from shared.adapters.elasticsearch.names import Names, period_of
 from shared.adapters.elasticsearch.scanning import Located, scan
-from shared.adapters.elasticsearch.searching import Searching
+from shared.adapters.elasticsearch.searching import ROUTED, Searching
 from shared.model.document import Kind
 from shared.model.query import Bucket, Found, Page, Query
 from shared.ports import Outcome, Verdict, Versioned
@@ -122,17 +122,20 @@ class ElasticsearchDocumentStore:
         half = len(documents) // 2
         return [*self.write(documents[:half]), *self.write(documents[half:])]
 
-    def delete_by_execution(self, tenant: str, execution_id: str) -> int:
-        """Remove an execution's log lines and metrics. Raises StoreUnavailable."""
-        targets = ",".join(self._names.of(kind, execution_id) for kind in (Kind.LOG, Kind.METRIC))
+    def delete_by_executions(self, tenant: str, execution_ids: Sequence[str]) -> int:
+        """Remove executions' log lines and metrics. Raises StoreUnavailable."""
+        if not execution_ids:
+            return 0
+        kinds = (Kind.LOG, Kind.METRIC)
+        targets = ",".join(sorted({self._names.of(kind, name) for kind in kinds for name in execution_ids}))
         # A deletion by query sees what a search sees.
         self._connection.request("POST", f"/{targets}/_refresh", params=_IF_THERE)
-        conditions = [{"term": {"tenantId": tenant}}, {"term": {"executionId": execution_id}}]
+        conditions = [{"term": {"tenantId": tenant}}, {"terms": {"executionId": list(execution_ids)}}]
+        params = {"conflicts": "proceed", "ignore_unavailable": "true"}
+        if len(execution_ids) <= ROUTED:
+            params["routing"] = ",".join(execution_ids)
         answer = self._connection.request(
-            "POST",
-            f"/{targets}/_delete_by_query",
-            {"query": {"bool": {"filter": conditions}}},
-            {"routing": execution_id, "conflicts": "proceed", "ignore_unavailable": "true"},
+            "POST", f"/{targets}/_delete_by_query", {"query": {"bool": {"filter": conditions}}}, params
         )
         if answer["deleted"]:
             self._connection.request("POST", f"/{targets}/_refresh", params=_IF_THERE)

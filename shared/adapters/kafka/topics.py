@@ -47,6 +47,7 @@ CONFIGS: Final[Mapping[Topic, Mapping[str, str]]] = {
     Topic.LOGS: _kept(7 * _DAY),
     Topic.METRICS: _kept(7 * _DAY),
     Topic.DEAD_LETTERS: _kept(30 * _DAY),
+    Topic.BULK_ACTIONS: _COMPACTED,
 }
 """What each topic keeps, and for how long."""
 
@@ -58,7 +59,7 @@ CO_PARTITIONED: Final = (
 )
 """Partition p of each belongs to the same executions: their numbers of partitions must be equal."""
 
-_SINGLE: Final = frozenset({Topic.FLOWS, Topic.HEARTBEATS, Topic.DEAD_LETTERS})
+_SINGLE: Final = frozenset({Topic.FLOWS, Topic.HEARTBEATS, Topic.DEAD_LETTERS, Topic.BULK_ACTIONS})
 """Read whole by everyone and small: one partition is one fetch, and one offset to be caught up with."""
 
 

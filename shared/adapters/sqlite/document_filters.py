@@ -74,6 +74,8 @@ def condition(query: Query) -> Condition:
         found.add("d.started >= ?", query.started_from)
     if query.started_to is not None:
         found.add("d.started <= ?", query.started_to)
+    if query.ended_to is not None:
+        found.add("d.ended <= ?", query.ended_to)
     if query.min_level is not None:
         levels = _levels(query.min_level)
         found.add(f"d.state IN ({_marks(len(levels))})", *levels)

@@ -92,17 +92,21 @@ class SqliteDocumentStore:
 
         return self._database.write(work)
 
-    def delete_by_execution(self, tenant: str, execution_id: str) -> int:
-        """Remove an execution's log lines and metrics; returns how many."""
+    def delete_by_executions(self, tenant: str, execution_ids: Sequence[str]) -> int:
+        """Remove executions' log lines and metrics; returns how many."""
         self._show(everything=True)
         kinds = (KIND_NUMBERS[Kind.LOG], KIND_NUMBERS[Kind.METRIC])
 
         def work(transaction: Transaction) -> int:
             connection = transaction.connection
-            places = connection.execute(
-                "SELECT place FROM documents WHERE execution_id = ? AND kind IN (?, ?) AND tenant = ?",
-                (execution_id, *kinds, tenant),
-            ).fetchall()
+            places = [
+                place
+                for execution_id in execution_ids
+                for place in connection.execute(
+                    "SELECT place FROM documents WHERE execution_id = ? AND kind IN (?, ?) AND tenant = ?",
+                    (execution_id, *kinds, tenant),
+                )
+            ]
             connection.executemany("DELETE FROM documents_text WHERE rowid = ?", places)
             connection.executemany("DELETE FROM documents WHERE place = ?", places)
             return len(places)

@@ -43,7 +43,11 @@ KEPT: Final[dict[Topic, Millis]] = {
 }
 """Age in ms from which a record goes, read or not. A session's commands are read at once or never: minutes do."""
 
-COMPACTED: Final[dict[Topic, Millis]] = {Topic.EXECUTION_EVENTS: 60 * _MINUTE, Topic.FLOWS: 60 * _MINUTE}
+COMPACTED: Final[dict[Topic, Millis]] = {
+    Topic.EXECUTION_EVENTS: 60 * _MINUTE,
+    Topic.FLOWS: 60 * _MINUTE,
+    Topic.BULK_ACTIONS: 60 * _MINUTE,
+}
 """Age in ms before which a record is not compacted: who follows an execution sees every one of its events."""
 
 _CHUNK: Final = 500

@@ -32,6 +32,7 @@ TOPIC_NUMBERS: Final = {
     Topic.LOGS: 8,
     Topic.METRICS: 9,
     Topic.DEAD_LETTERS: 10,
+    Topic.BULK_ACTIONS: 11,
 }
 """Part of the file format: never renumbered."""
 

@@ -12,6 +12,7 @@ import pytest
 from fastapi import FastAPI
 
 from indexer.api.app import create_app
+from indexer.bulk.jobs import Jobs
 from indexer.recent import Recent
 from shared.flow_directory import FlowDirectory
 from shared.ports import Topic
@@ -100,7 +101,9 @@ def api() -> Iterator[Api]:
     executor = SmallExecutor(log, store).start()
     recent.start()
     try:
-        yield Api(create_app(log, store, blobs, flows, recent, settings), log, store, blobs, recent, executor)
+        yield Api(
+            create_app(log, store, blobs, flows, recent, Jobs(log), settings), log, store, blobs, recent, executor
+        )
     finally:
         executor.close()
         recent.close()

@@ -33,6 +33,7 @@ from shared.messages import (
 from shared.model.document import Kind, execution_document, task_run_document
 from shared.model.execution import Execution, Trigger
 from shared.model.identifier import derive_id
+from shared.model.moment import iso
 from shared.model.query import Bucket, Found, Page, Query, QueryError
 from shared.model.state import State, StateType
 from shared.model.task_run import Attempt, TaskRun
@@ -152,13 +153,14 @@ class MemoryStore:
     def scan(self, kind: Kind) -> Iterator[Versioned]:
         return iter([v for (k, _), v in self.documents.items() if k is kind])
 
-    def delete_by_execution(self, tenant: str, execution_id: str) -> int:
+    def delete_by_executions(self, tenant: str, execution_ids: Sequence[str]) -> int:
         keys = [
             key
             for key, versioned in self.documents.items()
             if key[0] in (Kind.LOG, Kind.METRIC)
             and versioned.document is not None
-            and (versioned.document["tenantId"], versioned.document["executionId"]) == (tenant, execution_id)
+            and versioned.document["tenantId"] == tenant
+            and versioned.document["executionId"] in execution_ids
         ]
         for key in keys:
             del self.documents[key]
@@ -188,6 +190,7 @@ def _matches(query: Query, document: Mapping[str, Any]) -> bool:
         not query.execution_ids or execution_id in query.execution_ids,
         not query.task_id or document.get("taskId") == query.task_id,
         not query.task_run_id or query.task_run_id in (document["id"], document.get("taskRunId")),
+        query.ended_to is None or str(_dig(document, "state.endDate") or "~") <= iso(query.ended_to),
         not query.states or _dig(document, "state.current") in query.states,
         all(document.get("labels", {}).get(key) == value for key, value in query.labels),
         query.attempt is None or document.get("attemptNumber") == query.attempt,
@@ -253,6 +256,7 @@ class SmallExecutor:
         self.runs: dict[str, Run] = {}
         self.gone: dict[str, Run] = {}
         self.commands: list[ExecutionCommand | FlowCommand] = []
+        self.answers: dict[str, EventRecord] = {}  #: by command id: a repeated command is answered as the first time
         self.silent = False
         self.indexing = True
         self._tail = log.tail([Topic.EXECUTION_COMMANDS])
@@ -288,7 +292,11 @@ class SmallExecutor:
         elif isinstance(command, CreateExecution):
             self._create(command)
         elif isinstance(command, ExecutionCommand):
-            self._change(command)
+            known = self.answers.get(command.command_id)
+            if known is not None:
+                self._emit([known])
+            else:
+                self._change(command)
 
     def _put_flow(self, command: PutFlow) -> None:
         revisions = self.flows.get(_uid(command), [])
@@ -488,6 +496,7 @@ class SmallExecutor:
         )
 
     def _emit(self, events: Sequence[EventRecord]) -> None:
+        self.answers.update({event.command_id: event for event in events if event.command_id is not None})
         if self.indexing:
             self.store.write(
                 [

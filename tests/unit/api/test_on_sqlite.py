@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from indexer.api.app import create_app
+from indexer.bulk.jobs import Jobs
 from indexer.pages.pages import COLUMNS
 from indexer.recent import Recent
 from shared.adapters.files import DirectoryBlobStore
@@ -31,7 +32,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
     executor: Any = SmallExecutor(log, store).start()  # type: ignore[arg-type]
     recent.start()
     try:
-        app = create_app(log, store, blobs, flows, recent, Settings())
+        app = create_app(log, store, blobs, flows, recent, Jobs(log), Settings())
         yield Api(app, log, store, blobs, recent, executor)  # type: ignore[arg-type]
     finally:
         executor.close()

@@ -8,7 +8,7 @@ import pytest
 
 from indexer.api import reading
 from shared.model.document import Kind
-from shared.ports import Versioned
+from shared.ports import Topic, Versioned
 from tests.unit.api.conftest import FLOW, Api
 
 WEBHOOK = "triggers:\n  - id: hook\n    type: io.kestra.plugin.core.trigger.Webhook\n    key: knock\n"
@@ -53,6 +53,8 @@ def test_every_path_with_an_id_of_another_tenant_is_as_if_it_were_not_there(api:
     }  # fmt: skip
     api.store.write([Versioned(Kind.LOG, "l", 1, line, body["id"])])
     api.call("PUT", "/api/v1/main/namespaces/company.team/kv/k", json="secret")
+    asked = {"action": "kill", "filters": {"flowId": "hello"}}
+    job = api.post("/api/v1/main/bulk-actions", json=asked).json()
     sent = len(api.executor.commands)
     names = {
         "execution_id": body["id"],
@@ -61,11 +63,12 @@ def test_every_path_with_an_id_of_another_tenant_is_as_if_it_were_not_there(api:
         "flow_id": "hello",
         "task_id": "t",
         "key": "k",
+        "job_id": job["id"],
         "uri": body["inputs"]["data"],
         "tenant": "other",
     }
     schema = api.get("/openapi.json").json()
-    named = ("{execution_id}", "{task_run_id}", "{flow_id}", "{key}")
+    named = ("{execution_id}", "{task_run_id}", "{flow_id}", "{key}", "{job_id}")
     paths = [
         f"{method.upper()} {path}"
         for path, methods in schema["paths"].items()
@@ -87,6 +90,7 @@ def test_every_path_with_an_id_of_another_tenant_is_as_if_it_were_not_there(api:
             assert answer.status_code == 404, (path, answer.status_code, answer.text)
         assert "secret" not in answer.text
     assert len(api.executor.commands) == sent
+    assert len(api.log.topics[Topic.BULK_ACTIONS]) == 1
     assert api.post("/api/v1/other/executions/webhook/company.team/hello/knock").status_code == 404
     assert api.get("/api/v1/main/namespaces/company.team/kv/k").json()["value"] == "secret"
 

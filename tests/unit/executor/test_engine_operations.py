@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from executor.engine.entries import deleted_key
 from shared import messages as m
 from shared.model.state import StateType
 from tests.engine_driver import Driver, core_worker, run_flow
@@ -354,14 +355,14 @@ def test_labels_are_added_or_replaced() -> None:
 
 
 def test_an_ended_execution_can_be_deleted() -> None:
-    """Deleting takes every entry away; what runs cannot be deleted."""
+    """Deleting takes every entry away and leaves a mark that it was there; what runs cannot be deleted."""
     driver, execution_id = run_flow(HEAD + TWO)
     running, other = begun()
 
     assert "must be terminated" in (command(running, m.DeleteExecution, other) or "")
     command(driver, m.DeleteExecution, execution_id)
 
-    assert [key for key in driver.entries.data if execution_id in key] == []
+    assert [key for key in driver.entries.data if execution_id in key] == [deleted_key(execution_id)]
     assert command(driver, m.KillExecution, execution_id) == "the execution is not known"
 
 

@@ -174,6 +174,22 @@ def test_a_cold_execution_is_deleted(stand: Stand) -> None:
     assert execution_id in tombstones(stand)
 
 
+def test_a_deleted_execution_does_not_come_back(stand: Stand) -> None:
+    """Given one that left, when it is deleted, what was read before cannot bring it back; later nothing is left of it."""
+    execution_id = failed(stand)
+    leave(stand)
+    known = snapshot(stand, execution_id)
+    ids = {name: [each["id"] for each in known[name]] for name in ("task_runs", "entries")}
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now, documents={"seq": 1_000, **ids}))
+    stand.settle()
+
+    recall(stand, execution_id, known, "late")
+
+    assert answers(stand, "late") == [("CommandRejected", "the execution was deleted")]
+    leave(stand)
+    assert entries(stand, execution_id) == []
+
+
 def test_a_large_execution_leaves_in_steps(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given one that leaves in several steps, when it comes back between them, it is whole."""
     execution_id = failed(stand)

@@ -84,11 +84,11 @@ class MemoryStore:
             if of is kind and stored.document is not None:
                 yield stored
 
-    def delete_by_execution(self, tenant: str, execution_id: str) -> int:
+    def delete_by_executions(self, tenant: str, execution_ids: Sequence[str]) -> int:
         gone = [
             key
             for key, stored in self.documents.items()
-            if key[0] in (Kind.LOG, Kind.METRIC) and stored.routing == execution_id
+            if key[0] in (Kind.LOG, Kind.METRIC) and stored.routing in execution_ids
         ]
         for key in gone:
             del self.documents[key]

@@ -7,10 +7,12 @@ import threading
 
 import pytest
 
+from indexer.projector import STALE, Projector
 from shared.messages import DeadLetter, Metric, decode
 from shared.model.document import Kind
 from shared.model.identifier import new_id
-from shared.ports import EventLog, Inbound, Outbound, Topic
+from shared.ports import EventLog, Inbound, JournalError, Outbound, Topic
+from shared.settings import IndexerSettings, Settings
 from tests.unit.indexer.memory import (
     MemoryStore,
     event,
@@ -378,6 +380,28 @@ def test_an_older_event_after_a_deletion_brings_nothing_back(log: EventLog, stor
     # then
     assert store.contents() == {}
     assert store.contents(Kind.EXECUTION) == {}
+
+
+def test_a_batch_that_waited_too_long_is_read_again(log: EventLog, store: MemoryStore) -> None:
+    """A process that stood still must not write what others may have deleted meanwhile."""
+    # given
+    e = new_id()
+    moments = iter([1_000.0, 1_000.0 + STALE + 1.0])
+    settings = Settings(indexer=IndexerSettings(bulk_delay=0.0))
+    projector = Projector(log, store, settings, wall=lambda: next(moments, 2_000.0))
+    log.publish([run_event(e, "a", 2)])
+
+    # when
+    with pytest.raises(JournalError, match="1 records have waited for 301 s"):
+        project(projector, 1)
+    written_late = dict(store.documents)
+    projector.restart()
+    project(projector, 1)
+    projector.close()
+
+    # then
+    assert written_late == {}
+    assert store.contents().keys() == {"a"}
 
 
 def test_an_unreachable_store_is_waited_for_in_a_deletion(log: EventLog, store: MemoryStore) -> None:
