@@ -84,7 +84,7 @@ def test_an_execution_with_tasks_after_its_end_leaves_too(stand: Stand) -> None:
     stand.settle(worker)
 
     assert stand.execution(execution_id) is None
-    assert stand.processor._counted == {}
+    assert len(stand.processor._counts) == 0
 
 
 def test_an_execution_that_fails_by_an_error_gives_its_slot_back(stand: Stand) -> None:
@@ -129,7 +129,7 @@ def test_a_log_that_is_away_fails_no_execution(stand: Stand) -> None:
     """While flows can't be read the messages wait; then each is decided once."""
     stand.add(ONE)
     worker = FakeWorker(stand, "w1")
-    known, away = stand.processor._env.flows, [True, True]
+    known, away = stand.processor._batch.env.flows, [True, True]
 
     def flows(tenant: str, namespace: str, flow_id: str, revision: int | None) -> object:
         if away:
@@ -137,7 +137,7 @@ def test_a_log_that_is_away_fails_no_execution(stand: Stand) -> None:
             raise JournalError("away")
         return known(tenant, namespace, flow_id, revision)
 
-    stand.processor._env = replace(stand.processor._env, flows=flows)  # type: ignore[arg-type]
+    stand.processor._batch.env = replace(stand.processor._batch.env, flows=flows)  # type: ignore[arg-type]
     first, second = stand.create(), stand.create()
     for _ in range(2):
         with pytest.raises(JournalError):

@@ -50,14 +50,14 @@ def test_a_poison_flow_is_passed_over_and_goes_on_after_the_mend(
 ) -> None:
     """Its executions are dead letters while the setting holds; replayed without it, they end as any others."""
     skipping(stand, flows=frozenset({"test.executor.poison"}))
-    known = stand.processor._env.flows
+    known = stand.processor._batch.env.flows
 
     def flows(tenant: str, namespace: str, flow_id: str, revision: int | None) -> Any:
         if flow_id == "poison":
             raise RuntimeError("poison")
         return known(tenant, namespace, flow_id, revision)
 
-    stand.processor._env = replace(stand.processor._env, flows=flows)
+    stand.processor._batch.env = replace(stand.processor._batch.env, flows=flows)
     worker = FakeWorker(stand, "w1")
     with caplog.at_level(logging.WARNING, "executor.skips"):
         ids = [stand.create(flow_id) for flow_id in ("poison", "f", "poison")]
