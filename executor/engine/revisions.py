@@ -13,7 +13,9 @@ Place = tuple[str | None, str, int]
 """The task it stands in, the branch of that, and its number among the enabled tasks of the branch."""
 
 
-def placed(runs: Mapping[str, TaskRun], worked_on: Set[str], before: Plan, after: Plan) -> dict[str, TaskRun] | str:
+def placed(
+    runs: Mapping[str, TaskRun], worked_on: Set[str], before: Plan, after: Plan
+) -> dict[str, TaskRun] | str:
     """Task runs, parents before children, at their places in `after`; or why they can't go on there.
 
     What has ended is left behind where its task is gone; `worked_on` are those that can't be.
