@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from runyard.options import Server, TenantName, failed
 from shared.model.moment import format_duration, iso, parse_age
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(name="bulk", help="Act on every execution that a search finds, as a job.", no_args_is_help=True)
 
-Server = Annotated[str, typer.Option(envvar="RUNYARD_SERVER", help="address of an indexer or a standalone")]
-TenantName = Annotated[str, typer.Option("--tenant", help="tenant")]
 Text = str | None
 On = Annotated[str, typer.Option(help="what the filters are about: executions or taskruns")]
 TaskId = Annotated[Text, typer.Option("--task", help="task id (with --on taskruns)")]
@@ -77,11 +76,6 @@ class _Way:
     wait: bool
 
 
-def _fail(text: str) -> typer.Exit:
-    typer.echo(f"runyard: {text}", err=True)
-    return typer.Exit(1)
-
-
 @contextmanager
 def _client(server: str, tenant: str) -> Iterator[Client]:
     from runyard.client import ApiError, Client  # noqa: PLC0415 -- so that --help is quick
@@ -90,14 +84,14 @@ def _client(server: str, tenant: str) -> Iterator[Client]:
         with Client(server, tenant) as client:
             yield client
     except ApiError as error:
-        raise _fail(str(error)) from None
+        raise failed(str(error)) from None
 
 
 def _age(name: str, text: str) -> int:
     try:
         return parse_age(text)
     except ValueError as error:
-        raise _fail(f"{name}: {error}") from None
+        raise failed(f"{name}: {error}") from None
 
 
 # ------------------------------------------------------------------ starting a job
@@ -139,11 +133,11 @@ def _options(given: list[str]) -> dict[str, Any]:
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
-            raise _fail(f"--option {text}: expected name=value")
+            raise failed(f"--option {text}: expected name=value")
         try:
             options[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise _fail(f"--option {text}: the value is not YAML") from None
+            raise failed(f"--option {text}: the value is not YAML") from None
     return options
 
 
@@ -165,14 +159,14 @@ def purge(
 ) -> None:
     """Delete ended executions by age, namespace, flow and state, with their task runs, logs, metrics and files."""
     if (before is None) == (older_than is None):
-        raise _fail("one of --before and --older-than is needed")
+        raise failed("one of --before and --older-than is needed")
     if older_than is not None:
         before = iso(time.time_ns() // 1_000_000 - _age("--older-than", older_than))
     elif before is not None:
         try:
             moment = datetime.fromisoformat(before)
         except ValueError:
-            raise _fail(f"--before: '{before}' is not a date or date and time as ISO 8601 has it") from None
+            raise failed(f"--before: '{before}' is not a date or date and time as ISO 8601 has it") from None
         before = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
     filters = {"endedBefore": before, "namespace": namespace, "flowId": flow, "state": state}
     _start(_Way(server, tenant, dry_run, yes, wait), "delete", "executions", filters, {})

@@ -365,6 +365,7 @@ class SmallExecutor:
             run = self.gone.pop(command.execution_id)
         if run is None:
             self._reject(command, NOT_HERE)
+            del self.answers[command.command_id]  # only an execution that is here remembers
             return
         state = run.execution.state.current
         if isinstance(command, KillExecution) and not state.terminated:

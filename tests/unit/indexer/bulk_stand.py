@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from indexer.api.commands import Commands
-from indexer.api.services import Services
+from indexer.api.app import create_app
 from indexer.api.tenancy import Tenant
 from indexer.api.tracked_actions import Asked, requested
 from indexer.bulk.jobs import Job, Jobs
@@ -15,13 +15,14 @@ from indexer.bulk.runner import Runner
 from indexer.recent import Recent
 from shared.adapters.sqlite import SqliteDatabase, SqliteEventLog
 from shared.bulk_actions import Item
-from shared.expressions.renderer import Renderer
 from shared.flow_directory import FlowDirectory
 from shared.messages import CreateExecution, ExecutionCommand
 from shared.model.identifier import new_id
 from shared.ports import Outbound, Subscription, Tail, Topic
 from shared.settings import IndexerSettings, Settings
 from tests.unit.api.fakes import MemoryBlobs, MemoryStore, SmallExecutor
+
+C = TypeVar("C", bound=ExecutionCommand)
 
 AT = 1_790_000_000_000
 
@@ -101,17 +102,9 @@ class Stand:
         recent = Recent(own, self.flows, 1_000)
         recent.start()
         self.recents.append(recent)
-        services = Services(
-            store=self.store,
-            blobs=self.blobs,
-            flows=self.flows,
-            recent=recent,
-            jobs=Jobs(own),
-            commands=Commands(own, recent, 2.0),
-            renderer=Renderer(),
-            settings=Settings(indexer=IndexerSettings(answer_within=2.0), **settings),
-        )
-        self.runners.append(Runner(own, services))
+        made = Settings(indexer=IndexerSettings(answer_within=2.0), **settings)
+        app = create_app(own, self.store, self.blobs, self.flows, recent, Jobs(own), made)
+        self.runners.append(Runner(own, app.state.services))
         return self.runners[-1]
 
     def executions(self, count: int, flow_id: str = "hello", namespace: str = "company.team") -> list[str]:
@@ -149,6 +142,16 @@ class Stand:
             if until(found):
                 return found
         raise AssertionError(f"the job is still {found.state}")
+
+    def taken(self, kind: type[C], count: int) -> list[C]:
+        """Commands of a kind, once the executor has taken so many."""
+        until = time.monotonic() + 10
+        while True:
+            found = [command for command in self.executor.commands if isinstance(command, kind)]
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < until, f"{len(found)} of {count} commands"
+            time.sleep(0.01)
 
     def sent(self, kind: type[ExecutionCommand]) -> Mapping[str, set[str]]:
         """Ids of the commands that the executor got, by execution."""
