@@ -126,9 +126,7 @@ def reopen(draft: Draft, runs: dict[str, TaskRun], leaves: list[TaskRun]) -> Non
         for run in reversed(below(leaf.id, runs)):
             supersede(draft, run)
         emptied = None if leaf.scope is None else Scope()
-        draft.emit(
-            TaskRunReopened, task_run_id=leaf.id, state=StateType.RESTARTED, forget_attempts=True, scope=emptied
-        )
+        draft.emit(TaskRunReopened, task_run_id=leaf.id, state=StateType.RESTARTED, forget_attempts=True, scope=emptied)
 
 
 def supersede(draft: Draft, task_run: TaskRun) -> None:

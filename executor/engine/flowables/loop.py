@@ -74,7 +74,8 @@ def chunk_size(values: list[str]) -> int:
 def _begun(draft: Draft, level: Level, child: TaskRun) -> bool:
     """Whether the task behind a child that ended before, and was opened again by hand, has begun then."""
     return any(
-        (run.parent_id, run.index, run.position, run.superseded) == (level.owner, child.index, child.position + 1, False)
+        (run.parent_id, run.index, run.position, run.superseded)
+        == (level.owner, child.index, child.position + 1, False)
         for _, run in draft.state.scan(task_runs_prefix(draft.execution_id))
     )
 
