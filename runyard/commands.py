@@ -85,8 +85,8 @@ def replay(
     _each(server, tenant, executions, lambda client, name: client.act(name, path, params=parameters, form=form or None))
 
 
-@app.command("set-task-run-state")
-def set_task_run_state(
+@app.command("change-state")
+def change_state(
     execution: Execution,
     task_run: Annotated[str, typer.Argument(metavar="TASK_RUN_ID", help="id of the task run")],
     state: Annotated[str, typer.Argument(help="SUCCESS, WARNING, FAILED, KILLED, CANCELLED or SKIPPED")],
@@ -98,8 +98,8 @@ def set_task_run_state(
     _each(server, tenant, [execution], lambda client, name: client.act(name, "change-state", json=body))
 
 
-@app.command("set-status")
-def set_status(
+@app.command("change-status")
+def change_status(
     state: Annotated[str, typer.Argument(help="SUCCESS, WARNING, FAILED, KILLED, CANCELLED or SKIPPED")],
     executions: Executions,
     server: Server = LOCAL,

@@ -174,15 +174,15 @@ def test_states_by_hand(server: EmbeddedServer) -> None:
     execution_id = begun(server, "fails", "FAILED")
     bad = awaited(server, execution_id, "FAILED")["taskRunList"][-1]["id"]
 
-    wrong = server.run("set-task-run-state", execution_id, bad, "GREAT")
-    changed = server.run("set-task-run-state", execution_id, bad, "SUCCESS")
+    wrong = server.run("change-state", execution_id, bad, "GREAT")
+    changed = server.run("change-state", execution_id, bad, "SUCCESS")
 
     assert wrong.returncode == 1
     assert "GREAT" in wrong.stdout
     assert changed.returncode == 0
     awaited(server, execution_id, "SUCCESS")
-    assert told(server.run("set-status", "WARNING", execution_id)) == ["WARNING"]
-    assert told(server.run("set-status", "WARNING", execution_id)) == ["refused: the execution is WARNING already"]
+    assert told(server.run("change-status", "WARNING", execution_id)) == ["WARNING"]
+    assert told(server.run("change-status", "WARNING", execution_id)) == ["refused: the execution is WARNING already"]
 
 
 def test_the_queue_is_left_by_unqueue_and_force_run(server: EmbeddedServer) -> None:
