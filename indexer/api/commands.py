@@ -91,18 +91,21 @@ class Commands:
                         future.set_result(None)
                 return
 
-    async def ask(self, question: Question) -> Answer | None:
-        """Publish a command and wait for its answer; None when none came in time. Errors as in `publish`."""
-        return (await self.ask_all([question]))[0]
+    async def ask(self, question: Question, more: float = 0.0) -> Answer | None:
+        """Publish a command and wait for its answer; None when none came in time. Errors as in `publish`.
 
-    async def ask_all(self, questions: Sequence[Question]) -> list[Answer | None]:
+        `more`: seconds beyond the usual ones.
+        """
+        return (await self.ask_all([question], more))[0]
+
+    async def ask_all(self, questions: Sequence[Question], more: float = 0.0) -> list[Answer | None]:
         """Publish commands in one go and wait for the answer of each, all within the time of one."""
         if not questions:
             return []
         answers = [self.expect(question) for question in questions]
         try:
             await self.publish_all([question.command for question in questions])
-            await asyncio.wait(answers, timeout=self._within)
+            await asyncio.wait(answers, timeout=self._within + more)
         finally:
             for question in questions:
                 self._recent.forget(question.command.command_id)
