@@ -190,9 +190,8 @@ def test_a_silent_executor_leaves_an_outcome_unknown(stand: Stand, monkeypatch: 
 
     assert ended.state is JobState.WARNING
     assert [(item.result, ended.counts.unknown) for item in items] == [(Result.UNKNOWN, 1)]
-    sent = [c.command_id for c in stand.executor.commands if isinstance(c, RestartExecution)]
-    assert len(sent) == 3
-    assert len(set(sent)) == 1
+    sent = [command.command_id for command in stand.taken(RestartExecution, 3)]
+    assert (len(sent), len(set(sent))) == (3, 1)
     assert execution_id in stand.sent(RestartExecution)
 
 
