@@ -79,6 +79,7 @@ def test_answers_stay_true_on_servers(stack: Stack) -> None:
         executor.await_health()
 
         statuses[answer.status] += 1
+        print(number, kind.name, answer.status, flush=True)
         assert not answer.refused
         hold(stack.url, answer)
         clean_up(stack.url, answer)
