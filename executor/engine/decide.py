@@ -124,7 +124,9 @@ def _is_for_absent(message: Incoming) -> bool:
     """Whether a message may be about an execution that is not here."""
     if isinstance(message, m.DeleteExecution):
         return message.documents is not None
-    return isinstance(message, m.CreateExecution | m.RecallExecution)
+    return isinstance(message, m.CreateExecution | m.RecallExecution) or (
+        isinstance(message, m.WakeTimer) and message.timer == "replay"
+    )
 
 
 def _answered_before(draft: Draft, command_id: str | None) -> tuple[str, str | None] | None:
@@ -184,16 +186,6 @@ def _restart(draft: Draft, message: m.RestartExecution) -> str | None:
 
 def _delete(draft: Draft, command: m.DeleteExecution) -> str | None:
     return recalls.delete(draft, command) if draft.known is None else labels.delete(draft)
-
-
-def _replay_of(wake: m.WakeTimer) -> m.ReplayExecution:
-    """The new execution of a CREATE_NEW_EXECUTION retry, when its time has come."""
-    return m.ReplayExecution(
-        execution_id=wake.execution_id,
-        command_id=wake.command_id,
-        at=wake.at,
-        new_execution_id=(wake.data or {})["id"],
-    )
 
 
 def _wake(draft: Draft, message: m.WakeTimer) -> str | None:
@@ -272,7 +264,7 @@ _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "batches": for_each_item.go_on,
     "batches-kill": kills.stop_more,
     "restarted": lambda draft, _: restarts.run_on(draft),
-    "replay": lambda draft, wake: replays.replay(draft, _replay_of(wake)),
+    "replay": attempts.new_execution_due,
     "sla": _overdue,
     "kill-deadline": lambda draft, _: kills.deadline(draft),
 }

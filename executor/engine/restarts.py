@@ -295,6 +295,8 @@ def change_execution_state(draft: Draft, command: ChangeExecutionState) -> str |
     current, state = draft.execution.state.current, terminal_state(command.state)
     if not current.terminated:
         return f"the execution is {current}: it must be terminated"
+    if current is StateType.RETRIED:
+        return "the execution is RETRIED: another one goes on in its place"
     if state is None:
         return f"{command.state} is not a terminal state"
     if current is state:

@@ -143,6 +143,54 @@ def test_a_rejected_deletion_stays_rejected_when_it_comes_again() -> None:
     assert driver.execution(execution_id).state.current is StateType.SUCCESS
 
 
+RETRIED = (
+    "id: child\nnamespace: test.engine\n"
+    "retry: {type: constant, interval: PT1S, maxAttempt: 2, behavior: CREATE_NEW_EXECUTION}\n"
+    f"tasks: [{{id: bad, type: {LOG}, message: m}}]\n"
+)
+CALLER = f"tasks: [{{id: s, type: {FLOW}.Subflow, namespace: test.engine, flowId: child, wait: true}}]\n"
+
+
+def called() -> tuple[Driver, str, str]:
+    """An execution that waits for its subflow, which is RETRIED: its retry is to come."""
+    driver = Driver(worker=failing("bad"))
+    driver.add(RETRIED)
+    execution_id = driver.start(HEAD + CALLER)
+    while driver.commands or driver.queue:
+        driver.deliver() if driver.commands else driver.work()
+    child = driver.task_runs(execution_id)[0]
+    child_id: str = driver.outputs(child)["executionId"]
+    assert driver.execution(child_id).state.current is StateType.RETRIED
+    return driver, execution_id, child_id
+
+
+def test_who_waits_for_a_retry_is_told_when_it_is_deleted() -> None:
+    """A subflow that is deleted before its retry fails for the task run that waits for it."""
+    driver, execution_id, child_id = called()
+
+    assert command(driver, m.DeleteExecution, child_id).rejection is None
+    driver.run()
+
+    assert driver.execution(execution_id).state.current is StateType.FAILED
+    assert driver.states(execution_id) == [("s", None, "FAILED")]
+
+
+def test_a_retry_is_off_when_an_operator_restarts_what_was_to_be_retried() -> None:
+    """The restarted execution ends for who waits for it, and no other one begins."""
+    driver, execution_id, child_id = called()
+    driver.worker = core_worker
+    open_run = driver.task_runs(child_id)[0]
+
+    by_hand = command(driver, m.ChangeExecutionState, child_id, state="SUCCESS")
+    changed = command(driver, m.ChangeTaskRunState, child_id, task_run_id=open_run.id, state="SUCCESS")
+    driver.run()
+
+    assert by_hand.rejection == "the execution is RETRIED: another one goes on in its place"
+    assert changed.rejection is None
+    assert driver.execution(execution_id).state.current is StateType.SUCCESS
+    assert len([key for key in driver.entries.data if key.endswith("/h")]) == 2
+
+
 # ------------------------------------------------------------------ other revisions
 
 
