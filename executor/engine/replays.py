@@ -43,7 +43,7 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
     runs = restarts.task_runs(draft)
     target = runs.get(command.task_run_id)
     if target is None:
-        return f"task run {command.task_run_id} is not known"
+        return f"No task found: task run {command.task_run_id} is not known"
     if not restarts.in_tasks(target, runs):
         return f"task run {target.id} stands in errors, finally or after the end: only one of `tasks` can be replayed"
     path = _path(runs, target)

@@ -136,6 +136,19 @@ def test_pause_task_waits_for_its_resume_with_inputs() -> None:
     assert histories == ["CREATED", "RUNNING", "PAUSED", "RESTARTED", "RUNNING", "SUCCESS"]
 
 
+def test_a_paused_task_run_set_to_running_is_resumed() -> None:
+    """RUNNING set by hand goes on with a paused task run, as a resume does."""
+    driver, execution_id = run_flow(HEAD + "tasks:\n  - {id: p, type: io.kestra.plugin.core.flow.Pause}\n")
+    (paused,) = driver.task_runs(execution_id)
+
+    assert command(driver, m.ChangeTaskRunState, execution_id, task_run_id=paused.id, state="RUNNING") is None
+    driver.run()
+
+    assert driver.states(execution_id) == [("p", None, "SUCCESS")]
+    histories = [each.value for each, _ in driver.execution(execution_id).state.histories]
+    assert histories == ["CREATED", "RUNNING", "PAUSED", "RESTARTED", "RUNNING", "SUCCESS"]
+
+
 def test_pause_task_with_delay_and_timeout() -> None:
     """A Pause goes on by itself after its delay, and fails after its timeout."""
     for properties, expected in (("delay: PT1M", "SUCCESS"), ("timeout: PT1M", "FAILED")):
