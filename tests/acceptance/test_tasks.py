@@ -1,0 +1,209 @@
+"""Tasks that ask or change what is around them: other executions, triggers, their execution's variables and its end."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.acceptance.servers import PATIENCE, EmbeddedServer, Server, Standalone
+
+CORE = "io.kestra.plugin.core"
+
+
+def put(server: Server, flow_id: str, rest: str) -> None:
+    answer = server.put_flow(f"id: {flow_id}\nnamespace: company.team\n{rest}")
+    assert answer.status_code in (200, 201), answer.text
+
+
+def outcome(execution: dict[str, Any]) -> tuple[str, list[tuple[str, str]]]:
+    """The execution's state, and each task run's."""
+    return execution["state"]["current"], [
+        (run["taskId"], run["state"]["current"]) for run in execution.get("taskRunList", ())
+    ]
+
+
+def listed(server: Server, flow_id: str) -> int:
+    """How many executions of a flow the search finds."""
+    query = {"namespace": "company.team", "flowId": flow_id}
+    return int(server.http.get("/executions/search", params=query).raise_for_status().json()["total"])
+
+
+def until_listed(server: Server, flow_id: str, count: int) -> None:
+    until = time.monotonic() + PATIENCE
+    while (found := listed(server, flow_id)) < count:
+        assert time.monotonic() < until, f"{found} of {count} executions of {flow_id} are listed"
+        time.sleep(0.1)
+
+
+def test_count_counts_executions_of_flows_and_namespaces(server: Server) -> None:
+    """It gives each flow and namespace for which the expression holds, with its count, and their sum."""
+    put(server, "counted", f"tasks:\n  - {{id: log, type: {CORE}.log.Log, message: x}}\n")
+    server.execute("counted")
+    server.execute("counted")
+    until_listed(server, "counted", 2)
+    put(
+        server,
+        "counting",
+        f"""
+tasks:
+  - id: all
+    type: {CORE}.execution.Count
+    startDate: "{{{{ now() | dateAdd(-1, 'DAYS') }}}}"
+    states: [SUCCESS]
+    expression: "{{{{ count >= 0 }}}}"
+    flows:
+      - {{namespace: company.team, flowId: counted}}
+      - {{namespace: company.team, flowId: missing}}
+  - id: none
+    type: io.kestra.core.tasks.executions.Counts
+    startDate: "{{{{ now() | dateAdd(-1, 'DAYS') }}}}"
+    expression: "{{{{ count == 0 }}}}"
+    namespaces: [company, company.nowhere]
+""",
+    )
+
+    execution = server.execute("counting")
+
+    assert outcome(execution) == ("SUCCESS", [("all", "SUCCESS"), ("none", "SUCCESS")])
+    every, none = (run["outputs"] for run in execution["taskRunList"])
+    flows = [{"namespace": "company.team", "flowId": name} for name in ("counted", "missing")]
+    assert every == {"results": [{**flows[0], "count": 2}, {**flows[1], "count": 0}], "total": 2}
+    empty = [{"namespace": name, "count": 0} for name in ("company", "company.nowhere")]
+    assert none == {"results": empty, "total": 0}
+
+
+TOGGLE = f"""
+inputs:
+  - {{id: enabled, type: BOOLEAN}}
+  - {{id: trigger, type: STRING}}
+  - {{id: flow, type: STRING}}
+tasks:
+  - id: if
+    type: {CORE}.flow.If
+    condition: "{{{{ inputs.enabled }}}}"
+    then:
+      - {{id: "on", type: {CORE}.trigger.Toggle, trigger: "{{{{ inputs.trigger }}}}", flowId: "{{{{ inputs.flow }}}}", enabled: true}}
+    else:
+      - {{id: "off", type: {CORE}.trigger.Toggle, trigger: "{{{{ inputs.trigger }}}}", flowId: "{{{{ inputs.flow }}}}"}}
+"""
+HOOKED = f"""
+tasks:
+  - {{id: log, type: {CORE}.log.Log, message: x}}
+triggers:
+  - {{id: hook, type: {CORE}.trigger.Webhook, key: abc}}
+"""
+
+
+def toggle(server: Server, flow_id: str, trigger: str, *, enabled: bool) -> str:
+    execution = server.execute("toggling", {"enabled": str(enabled), "trigger": trigger, "flow": flow_id})
+    return str(execution["state"]["current"])
+
+
+def called(server: Server, flow_id: str) -> int:
+    return server.http.post(f"/executions/webhook/company.team/{flow_id}/abc").status_code
+
+
+def await_called(server: Server, flow_id: str, status: int) -> None:
+    """The API learns of a trigger's switch from the log, a moment after the task that switched it has ended."""
+    until = time.monotonic() + PATIENCE
+    while (found := called(server, flow_id)) != status:
+        assert time.monotonic() < until, f"the webhook of {flow_id} still answers {found}"
+        time.sleep(0.05)
+
+
+def test_a_webhook_is_switched_off_and_on(server: Server) -> None:
+    """A switched-off webhook is not there; also after the flow is stored again, until it no longer has the trigger."""
+    put(server, "toggling", TOGGLE)
+    put(server, "hooked", HOOKED)
+    assert called(server, "hooked") == 200
+
+    assert toggle(server, "hooked", "hook", enabled=False) == "SUCCESS"
+    await_called(server, "hooked", 404)
+    assert server.put_flow(f"id: hooked\nnamespace: company.team\n{HOOKED}# changed\n").status_code == 422
+    path = "/flows/company.team/hooked"
+    source = f"id: hooked\nnamespace: company.team\n{HOOKED}"
+    headers = {"Content-Type": "application/x-yaml"}
+    server.http.put(path, content=source + "# changed\n", headers=headers).raise_for_status()
+    assert called(server, "hooked") == 404
+
+    assert toggle(server, "hooked", "hook", enabled=True) == "SUCCESS"
+    await_called(server, "hooked", 200)
+
+    assert toggle(server, "hooked", "hook", enabled=False) == "SUCCESS"
+    await_called(server, "hooked", 404)
+    server.http.put(path, content=source.partition("triggers:")[0], headers=headers).raise_for_status()
+    server.http.put(path, content=source, headers=headers).raise_for_status()
+    await_called(server, "hooked", 200)
+
+
+@pytest.mark.parametrize(("flow_id", "trigger"), [("hooked", "missing"), ("missing", "hook")])
+def test_a_missing_trigger_or_flow_fails_the_toggle(server: Server, flow_id: str, trigger: str) -> None:
+    """The task run fails with what was not found."""
+    put_if_new(server, "toggling", TOGGLE)
+    put_if_new(server, "hooked", HOOKED)
+
+    execution = server.execute("toggling", {"enabled": "false", "trigger": trigger, "flow": flow_id})
+
+    assert execution["state"]["current"] == "FAILED"
+    found = [line["message"] for line in server.logs(execution["id"], 1)]
+    what = f"Unable to find flow company.team.{flow_id}" if flow_id == "missing" else "Unable to find trigger missing"
+    assert any(what in message for message in found)
+
+
+def put_if_new(server: Server, flow_id: str, rest: str) -> None:
+    if server.http.get(f"/flows/company.team/{flow_id}").status_code == httpx.codes.NOT_FOUND:
+        put(server, flow_id, rest)
+
+
+def test_a_flow_trigger_is_switched_off_and_on(server: Server) -> None:
+    """A switched-off Flow trigger starts nothing; switched on again, the next end starts the flow."""
+    put_if_new(server, "toggling", TOGGLE)
+    put(server, "upstream", f"tasks:\n  - {{id: log, type: {CORE}.log.Log, message: x}}\n")
+    put(
+        server,
+        "downstream",
+        f"""
+tasks:
+  - {{id: log, type: {CORE}.log.Log, message: x}}
+triggers:
+  - id: after
+    type: {CORE}.trigger.Flow
+    conditions:
+      - {{type: {CORE}.condition.ExecutionFlow, namespace: company.team, flowId: upstream}}
+""",
+    )
+    server.execute("upstream")
+    until_listed(server, "downstream", 1)
+
+    assert toggle(server, "downstream", "after", enabled=False) == "SUCCESS"
+    server.execute("upstream")
+    assert toggle(server, "downstream", "after", enabled=True) == "SUCCESS"
+    server.execute("upstream")
+
+    until_listed(server, "downstream", 2)
+    until_listed(server, "upstream", 3)
+    assert listed(server, "downstream") == 2
+
+
+def test_what_was_switched_off_stays_so_after_a_restart(tmp_path: Path) -> None:
+    """A server that is killed and started again knows which triggers are switched off."""
+    standalone = Standalone(tmp_path / "data")
+    standalone.start()
+    server = EmbeddedServer(standalone.url)
+    put(server, "toggling", TOGGLE)
+    put(server, "hooked", HOOKED)
+    assert toggle(server, "hooked", "hook", enabled=False) == "SUCCESS"
+    server.close()
+    standalone.kill()
+
+    standalone.start()
+    server = EmbeddedServer(standalone.url)
+    try:
+        assert called(server, "hooked") == 404
+        assert toggle(server, "hooked", "hook", enabled=True) == "SUCCESS"
+        await_called(server, "hooked", 200)
+    finally:
+        server.close()
+        standalone.stop()
