@@ -130,6 +130,10 @@ def advance(draft: Draft, level: Level, child: TaskRun | None) -> None:
         if scope.open == 0:
             _finish(draft, level, StateType.KILLED)
         return
+    if execution.exiting is not None:
+        if scope.open == 0:
+            _finish(draft, level, StateType(execution.exiting))
+        return
     if execution.state.terminated:
         if level.owner is None:
             _after_end(draft, level)
@@ -200,15 +204,15 @@ def _finish(draft: Draft, level: Level, state: StateType) -> None:
     assert task is not None
     flowable = FLOWABLES[task.type]
     error: str | None = None
+    exits = draft.execution.exiting is not None
     try:
-        if not draft.killing and flowable.again(draft, level, state):
+        if not draft.killing and not exits and flowable.again(draft, level, state):
             return
-        state = flowable.result(level, state)
+        state = state if exits else permitted(task, flowable.result(level, state))
     except Exception as problem:  # noqa: BLE001 -- Kestra's rule: it costs the flowable, not the execution
         error = str(problem)
         draft.log("ERROR", f"Unable to resolve state from the Flowable task: {error}", task_run)
-        state = StateType.FAILED
-    state = permitted(task, state)
+        state = permitted(task, StateType.FAILED)
     try:
         outputs = flowable.outputs(draft, level)
     except RenderError as problem:

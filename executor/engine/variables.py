@@ -18,6 +18,7 @@ from executor.engine.entries import (
     outputs_prefix,
     task_run_key,
     task_runs_prefix,
+    variables_key,
 )
 from executor.engine.plan import Plan
 from shared.model.execution import Execution
@@ -243,6 +244,12 @@ def task_run_variable(task_run: TaskRun, folder: TaskRun | None = None) -> dict[
     return variable
 
 
+def own_variables(entries: Entries, plan: Plan, execution: Execution) -> Mapping[str, Any]:
+    """The `vars` variable: the flow's, or what tasks have made of them."""
+    changed = entries.get(variables_key(execution.id)) if execution.has_variables else None
+    return plan.flow.variables if changed is None else changed
+
+
 def variables(
     entries: Entries,
     plan: Plan,
@@ -277,8 +284,8 @@ def variables(
     }
     if execution.has_inputs:
         values["inputs"] = lambda: entries.get(inputs_key(execution.id)) or {}
-    if flow.variables:
-        values["vars"] = lambda: flow.variables
+    if flow.variables or execution.has_variables:
+        values["vars"] = lambda: own_variables(entries, plan, execution)
     if execution.trigger is not None:
         trigger = execution.trigger
         values["trigger"] = lambda: trigger.variables

@@ -207,3 +207,87 @@ def test_what_was_switched_off_stays_so_after_a_restart(tmp_path: Path) -> None:
     finally:
         server.close()
         standalone.stop()
+
+
+def test_variables_are_set_and_unset(server: Server) -> None:
+    """Later tasks see what was set; maps are merged; what is there, or missing, fails where the flow says so."""
+    put(
+        server,
+        "varying",
+        f"""
+variables:
+  name: World
+  nested: {{a: 1, b: 2}}
+tasks:
+  - id: set
+    type: {CORE}.execution.SetVariables
+    variables:
+      message: "Hello from {{{{ flow.id }}}}"
+      name: Ada
+      nested: {{b: 3}}
+  - {{id: shown, type: {CORE}.debug.Return, format: "{{{{ vars.message }}}} {{{{ vars.name }}}} {{{{ vars.nested }}}}"}}
+  - {{id: unset, type: {CORE}.execution.UnsetVariables, variables: [message, nested]}}
+  - {{id: left, type: {CORE}.debug.Return, format: "{{{{ vars }}}}"}}
+  - {{id: again, type: {CORE}.execution.SetVariables, variables: {{name: Eve}}, overwrite: false, allowFailure: true}}
+  - {{id: missing, type: {CORE}.execution.UnsetVariables, variables: [message], allowFailure: true}}
+  - {{id: ignored, type: {CORE}.execution.UnsetVariables, variables: [message], ignoreMissing: true}}
+""",
+    )
+
+    execution = server.execute("varying")
+
+    states = {run["taskId"]: run["state"]["current"] for run in execution["taskRunList"]}
+    assert states == {
+        **dict.fromkeys(("set", "shown", "unset", "left", "ignored"), "SUCCESS"),
+        **dict.fromkeys(("again", "missing"), "WARNING"),
+    }
+    values = {run["taskId"]: run.get("outputs", {}).get("value") for run in execution["taskRunList"]}
+    assert values["shown"] == 'Hello from varying Ada {"a":1,"b":3}'
+    assert values["left"] == '{"name":"Ada"}'
+    assert server.http.get(f"/executions/{execution['id']}").json()["variables"] == {"name": "Ada"}
+
+
+EXIT = f"""
+inputs:
+  - {{id: state, type: STRING}}
+tasks:
+  - id: parallel
+    type: {CORE}.flow.Parallel
+    tasks:
+      - {{id: beside, type: {CORE}.flow.Sleep, duration: PT2S}}
+      - id: first
+        type: {CORE}.flow.Sequential
+        tasks:
+          - {{id: begin, type: {CORE}.flow.Sleep, duration: PT0.3S}}
+          - {{id: leave, type: {CORE}.execution.Exit, state: "{{{{ inputs.state }}}}"}}
+          - {{id: never, type: {CORE}.log.Log, message: never}}
+  - {{id: later, type: {CORE}.log.Log, message: later}}
+errors:
+  - {{id: error, type: {CORE}.log.Log, message: error}}
+afterExecution:
+  - {{id: after, type: {CORE}.log.Log, message: "{{{{ execution.state }}}}"}}
+"""
+
+
+@pytest.mark.parametrize("state", ["SUCCESS", "WARNING", "FAILED", "CANCELED", "KILLED"])
+def test_an_exit_ends_the_execution_in_its_state(server: Server, state: str) -> None:
+    """Nothing new starts; what runs finishes, but for KILLED; the state is the execution's and its open flowables'."""
+    put_if_new(server, "exiting", EXIT)
+
+    execution = server.execute("exiting", {"state": state})
+
+    ended = "CANCELLED" if state == "CANCELED" else state
+    until = time.monotonic() + PATIENCE
+    while len(outcome(execution)[1]) < 6:
+        assert time.monotonic() < until, outcome(execution)
+        time.sleep(0.05)
+        execution = server.http.get(f"/executions/{execution['id']}").json()
+    assert execution["state"]["current"] == ended
+    beside = "KILLED" if state == "KILLED" else "SUCCESS"
+    states = dict(outcome(execution)[1])
+    assert states == {
+        **dict.fromkeys(("parallel", "first", "leave"), ended),
+        "begin": "SUCCESS",
+        "beside": beside,
+        "after": states["after"],
+    }

@@ -18,6 +18,9 @@ from worker.context import Context
 from worker.properties import Raw
 from worker.task import Result, Task, TaskError
 
+EXITS: Final = ("SUCCESS", "WARNING", "KILLED", "FAILED", "CANCELLED")
+"""States that an Exit may name; Kestra writes the last one CANCELED."""
+
 A_MONTH: Final = 30 * 24 * 3600 * 1000
 """Milliseconds that Count looks back without a `startDate` (Kestra's rule)."""
 
@@ -170,6 +173,61 @@ class Labels(Task):
         return {str(key): _label(key, value) for key, value in labels.items()}
 
 
+@dataclass(frozen=True)
+class SetVariables(Task):
+    """Adds to the execution's variables, or changes them; the executor does it with the attempt's end."""
+
+    type = "io.kestra.plugin.core.execution.SetVariables"
+    brief = True
+
+    variables: dict[str, Any]
+    overwrite: bool = True
+
+    def run(self, context: Context) -> Result:
+        there = sorted(self.variables.keys() & (context.variables.get("vars") or {}).keys())
+        if there and not self.overwrite:
+            names = ", ".join(there)
+            raise TaskError(f"`overwrite` is set to false and the following variables already exist: {names}")
+        size, most = len(orjson.dumps(self.variables)), context.services.settings.blobs.soft_limit
+        if size > most:
+            raise TaskError(f"property `variables`: {size} bytes are more than `blobs.soft_limit`, {most}")
+        return Result(attributes={"variables": self.variables})
+
+
+@dataclass(frozen=True)
+class UnsetVariables(Task):
+    """Takes some of the execution's variables away; the executor does it with the attempt's end."""
+
+    type = "io.kestra.plugin.core.execution.UnsetVariables"
+    brief = True
+
+    variables: list[str]
+    ignore_missing: bool = False
+
+    def run(self, context: Context) -> Result:
+        missing = sorted(set(self.variables) - (context.variables.get("vars") or {}).keys())
+        if missing and not self.ignore_missing:
+            names = ", ".join(missing)
+            raise TaskError(f"`ignoreMissing` is set to false and the following variables are missing: {names}")
+        return Result(attributes={"unset": self.variables})
+
+
+@dataclass(frozen=True)
+class Exit(Task):
+    """Ends the execution in a state; the executor does it with the attempt's end."""
+
+    type = "io.kestra.plugin.core.execution.Exit"
+    brief = True
+
+    state: str = "SUCCESS"
+
+    def run(self, context: Context) -> Result:  # noqa: ARG002 - it needs to know nothing
+        state = "CANCELLED" if self.state == "CANCELED" else self.state
+        if state not in EXITS:
+            raise TaskError(f"property `state`: expected one of {', '.join(EXITS)}, found '{self.state}'")
+        return Result(attributes={"exit": state})
+
+
 def _label(key: object, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -178,4 +236,4 @@ def _label(key: object, value: object) -> str:
     return str(value)
 
 
-TASKS: Final = (Fail, Assert, Count, Resume, Labels)
+TASKS: Final = (Fail, Assert, Count, Resume, Labels, SetVariables, UnsetVariables, Exit)
