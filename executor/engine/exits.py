@@ -12,7 +12,6 @@ from executor.engine.effects import Withdraw
 from executor.engine.ends import close, ended
 from executor.engine.entries import task_runs_prefix
 from executor.engine.events import ExecutionMoved, ExecutionUpdated, TaskRunAttempted
-from executor.engine.registry import EXECUTABLES
 from shared.messages import AttemptEnded, KillExecution
 from shared.model.state import StateType
 from shared.model.task_run import TaskRun
@@ -58,6 +57,6 @@ def _begin(draft: Draft, state: StateType) -> None:
 
 def _runs(draft: Draft, run: TaskRun) -> bool:
     """Whether a worker holds it, or it waits for an execution that it started."""
-    if draft.plan.tasks[run.task_id].type in EXECUTABLES:
+    if draft.plan.tasks[run.task_id].type in kills.CALLERS:
         return run.state.current is StateType.RUNNING
     return bool(run.attempts) and not run.attempts[-1].state.terminated
