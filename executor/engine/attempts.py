@@ -94,8 +94,18 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
 
 def _change_variables(draft: Draft, changed: Mapping[str, Any], unset: Sequence[str]) -> None:
     known = own_variables(draft.state, draft.plan, draft.execution)
-    kept = {name: value for name, value in known.items() if name not in unset}
+    kept = dict(known)
+    for name in unset:
+        kept = _without(kept, name)
     draft.emit(VariablesChanged, variables=_merged(kept, changed))
+
+
+def _without(known: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Without a variable; `a.b` is `b` of the map `a` (Kestra's rule)."""
+    first, _, rest = name.partition(".")
+    if not rest or not isinstance(known.get(first), Mapping):
+        return {other: value for other, value in known.items() if other != name}
+    return {**known, first: _without(known[first], rest)}
 
 
 def _merged(known: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Exits: a task ends its execution in the state that it names (Kestra's Exit).
 
 What waits is closed and nothing new starts; what workers or subflows still run finishes, and then the execution ends.
-Open flowables end in the state, too; no `errors` and no `finally` run. KILLED is a kill, which stops what runs.
+Open flowables end in the state, too; no `errors` and no `finally` run. KILLED is a kill, which stops what runs, but no
+subflows.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ def leave(draft: Draft, task_run: TaskRun, state: StateType, message: AttemptEnd
     execution = draft.execution
     if not execution.state.terminated and not draft.killing:
         if state is StateType.KILLED:
-            kills.kill(draft, KillExecution(draft.execution_id, f"exit-{task_run.id}", draft.now))
+            kills.kill(draft, KillExecution(draft.execution_id, f"exit-{task_run.id}", draft.now, cascade=False))
         else:
-            _begin(draft, state)
+            begin(draft, state)
     ended(draft, task_run.id)
 
 
-def _begin(draft: Draft, state: StateType) -> None:
+def begin(draft: Draft, state: StateType) -> None:
+    """Begin the end of an execution that is not terminated in `state`."""
     if draft.execution.exiting is None:  # the first of two that exit at once decides
         draft.emit(ExecutionUpdated, fields={"exiting": state.value})
     draft.halted = True

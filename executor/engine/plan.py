@@ -18,6 +18,10 @@ CHANGE_VARIABLES: Final = frozenset(
 """Task types that change an execution's variables."""
 
 
+ON_PAUSE: Final = "onPause"
+"""The branch of a Pause whose task runs before it pauses."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A flow with its tasks by id, the task each stands in, and what the templates of each can reach."""
@@ -48,6 +52,8 @@ class Plan:
                     add(child.id, name, grandchildren)
                 if child.type == FOR_EACH_ITEM:
                     add(child.id, "tasks", item_tasks(child))
+                if ON_PAUSE in child.branches:  # it comes first, and the pause after it
+                    lists[child.id, "tasks"] = (*lists[child.id, ON_PAUSE], *lists.get((child.id, "tasks"), ()))
 
         add(None, "tasks", flow.tasks)
         add(None, "errors", flow.errors)

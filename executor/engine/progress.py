@@ -150,6 +150,8 @@ def advance(draft: Draft, level: Level, child: TaskRun | None) -> None:
             return
         if child is not None and child.phase is Phase.TASKS:
             flowable.child_ended(draft, level, child)
+            if level.task_run is not None and level.task_run.state.current is StateType.PAUSED:
+                return  # a Pause, whose `onPause` has ended
         flowable.fill(draft, level)
         scope = level.scope
         if scope.open == 0 and not scope.filling and flowable.exhausted(level):

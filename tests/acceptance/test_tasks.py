@@ -1,5 +1,6 @@
 """Tasks that ask or change what is around them: other executions, triggers, their execution's variables and its end."""
 
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -224,9 +225,9 @@ tasks:
     variables:
       message: "Hello from {{{{ flow.id }}}}"
       name: Ada
-      nested: {{b: 3}}
+      nested: {{b: 3, c: {{d: 4}}}}
   - {{id: shown, type: {CORE}.debug.Return, format: "{{{{ vars.message }}}} {{{{ vars.name }}}} {{{{ vars.nested }}}}"}}
-  - {{id: unset, type: {CORE}.execution.UnsetVariables, variables: [message, nested]}}
+  - {{id: unset, type: {CORE}.execution.UnsetVariables, variables: [message, nested.c.d]}}
   - {{id: left, type: {CORE}.debug.Return, format: "{{{{ vars }}}}"}}
   - {{id: again, type: {CORE}.execution.SetVariables, variables: {{name: Eve}}, overwrite: false, allowFailure: true}}
   - {{id: missing, type: {CORE}.execution.UnsetVariables, variables: [message], allowFailure: true}}
@@ -242,9 +243,10 @@ tasks:
         **dict.fromkeys(("again", "missing"), "WARNING"),
     }
     values = {run["taskId"]: run.get("outputs", {}).get("value") for run in execution["taskRunList"]}
-    assert values["shown"] == 'Hello from varying Ada {"a":1,"b":3}'
-    assert values["left"] == '{"name":"Ada"}'
-    assert server.http.get(f"/executions/{execution['id']}").json()["variables"] == {"name": "Ada"}
+    assert values["shown"] == 'Hello from varying Ada {"a":1,"b":3,"c":{"d":4}}'
+    left = {"name": "Ada", "nested": {"a": 1, "b": 3, "c": {}}}
+    assert json.loads(values["left"]) == left
+    assert server.http.get(f"/executions/{execution['id']}").json()["variables"] == left
 
 
 EXIT = f"""
@@ -291,3 +293,27 @@ def test_an_exit_ends_the_execution_in_its_state(server: Server, state: str) -> 
         "beside": beside,
         "after": states["after"],
     }
+
+
+def test_a_resume_finds_the_only_paused_execution_of_a_flow(server: Server) -> None:
+    """Without an id, the execution of the flow that is paused is resumed; where there is none, it fails."""
+    put(server, "pausing", f"tasks:\n  - {{id: pause, type: {CORE}.flow.Pause}}\n")
+    put(
+        server,
+        "resuming",
+        f"tasks:\n  - {{id: go, type: {CORE}.execution.Resume, namespace: company.team, flowId: pausing}}\n",
+    )
+    assert server.execute("resuming")["state"]["current"] == "FAILED"
+    files = [("", (None, ""))]
+    paused = server.http.post("/executions/company.team/pausing", files=files).raise_for_status().json()["id"]
+    until = time.monotonic() + PATIENCE
+    query = {"namespace": "company.team", "flowId": "pausing", "state": "PAUSED"}
+    while server.http.get("/executions/search", params=query).json()["total"] == 0:
+        assert time.monotonic() < until, "the paused execution is not listed"
+        time.sleep(0.1)
+
+    assert server.execute("resuming")["state"]["current"] == "SUCCESS"
+
+    while server.http.get(f"/executions/{paused}").json()["state"]["current"] != "SUCCESS":
+        assert time.monotonic() < until, "it is not resumed"
+        time.sleep(0.05)

@@ -122,8 +122,11 @@ def _flowable(draw: st.DrawFn, names: _Names, kind: str, depth: int, *, subflows
     if kind == "Pause":
         if draw(st.booleans()):
             task["delay"] = "PT2S"
+            task["behavior"] = draw(st.sampled_from(("RESUME", "RESUME", "WARN", "FAIL", "CANCEL")))
         if _rarely(draw, 3):
             task["timeout"] = "PT3S"
+        if _rarely(draw, 3):
+            task["onPause"] = _leaf(draw, names)
     if _rarely(draw, 5) and kind != "Switch":
         task["errors"] = _tasks(draw, names, min(depth, 2), subflows=subflows, most=2)
     if _rarely(draw, 6) and kind in ("Sequential", "Parallel", "ForEach", "Dag", "If"):

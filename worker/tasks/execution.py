@@ -124,20 +124,34 @@ def _phrase(text: str) -> str:
 
 @dataclass(frozen=True)
 class Resume(Task):
-    """Resumes a paused execution."""
+    """Resumes a paused execution: one that is named, else a flow's only one, else its own."""
 
     type = "io.kestra.plugin.core.execution.Resume"
     aliases = ("io.kestra.core.tasks.executions.Resume",)
 
-    execution_id: str
+    execution_id: str | None = None
+    namespace: str | None = None
+    flow_id: str | None = None
     inputs: dict[str, Any] | None = None
 
     def run(self, context: Context) -> None:
+        execution_id = self.execution_id or self._paused(context)
         # The same attempt sent twice resumes once: the engine knows the command's id.
         info = context.info
         command_id = f"{info.task_run_id}-{info.attempt}-{info.dispatch}"
-        command = ResumeExecution(self.execution_id, command_id, context.services.clock(), inputs=self.inputs)
-        context.services.events.publish([Outbound(Topic.EXECUTION_COMMANDS, self.execution_id, command.to_bytes())])
+        command = ResumeExecution(execution_id, command_id, context.services.clock(), inputs=self.inputs)
+        context.services.events.publish([Outbound(Topic.EXECUTION_COMMANDS, execution_id, command.to_bytes())])
+
+    def _paused(self, context: Context) -> str:
+        """The flow's paused execution, as the search store shows it; without a flow, the own execution."""
+        if self.namespace is None or self.flow_id is None:
+            return context.info.execution_id
+        q = f"namespace:{_phrase(self.namespace)} AND flowId:{_phrase(self.flow_id)}"
+        query = Query(context.info.tenant, Kind.EXECUTION, q=q, states=("PAUSED",))
+        found = context.services.search.find(query, Page(size=1))
+        if found.total != 1:
+            raise TaskError(f"{found.total} executions of {self.namespace}.{self.flow_id} are paused: name one of them")
+        return str(found.documents[0]["id"])
 
 
 @dataclass(frozen=True)
@@ -205,11 +219,19 @@ class UnsetVariables(Task):
     ignore_missing: bool = False
 
     def run(self, context: Context) -> Result:
-        missing = sorted(set(self.variables) - (context.variables.get("vars") or {}).keys())
+        there = context.variables.get("vars") or {}
+        missing = sorted(name for name in self.variables if not _is_there(there, name))
         if missing and not self.ignore_missing:
             names = ", ".join(missing)
             raise TaskError(f"`ignoreMissing` is set to false and the following variables are missing: {names}")
         return Result(attributes={"unset": self.variables})
+
+
+def _is_there(variables: Mapping[str, Any], name: str) -> bool:
+    """Whether there is a variable; `a.b` is `b` of the map `a`."""
+    first, _, rest = name.partition(".")
+    inner = variables.get(first)
+    return _is_there(inner, rest) if rest and isinstance(inner, Mapping) else name in variables
 
 
 @dataclass(frozen=True)
