@@ -119,7 +119,7 @@ def _parent(run: Document) -> dict[str, Any]:
     if "value" in run:
         shown["taskrun"] = {"value": run["value"]}
     if run.get("outputs", "{}") != "{}" and not str(run.get("taskType")).endswith(".If"):
-        shown["outputs"] = _masked(orjson.loads(run["outputs"]))
+        shown["outputs"] = orjson.loads(run["outputs"])
     return shown
 
 
@@ -133,7 +133,7 @@ def _outputs(runs: Sequence[Document], by_id: Mapping[str, Document]) -> dict[st
         place = outputs.setdefault(run["taskId"], {})
         for value in (*values, *([run["value"]] if "value" in run else [])):
             place = place.setdefault(value, {})
-        place.update(_masked(orjson.loads(run["outputs"])))
+        place.update(orjson.loads(run["outputs"]))
     return outputs
 
 
