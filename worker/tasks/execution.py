@@ -184,7 +184,11 @@ class Labels(Task):
             labels = {label["key"]: label["value"] for label in labels}
         if not isinstance(labels, dict):
             raise TaskError(f"property `labels`: expected a map or a list, found '{labels}'")
-        return {str(key): _label(key, value) for key, value in labels.items()}
+        pairs = {str(key): _label(key, value) for key, value in labels.items()}
+        system = next((f"{key}={value}" for key, value in pairs.items() if key.startswith("system.")), None)
+        if system is not None:
+            raise TaskError(f"System labels can only be set by Kestra itself, offending label: {system}")
+        return pairs
 
 
 @dataclass(frozen=True)
