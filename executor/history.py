@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from executor.engine.draft import Recorded
-from executor.engine.entries import Entries, batch_key, flow_outputs_key, inputs_key, outputs_key, prefix, values_key, variables_key
+from executor.engine.entries import (
+    Entries,
+    batch_key,
+    flow_outputs_key,
+    inputs_key,
+    outputs_key,
+    prefix,
+    values_key,
+    variables_key,
+)
 from executor.engine.events import (
     BatchesRecorded,
     CommandRejected,

@@ -95,10 +95,12 @@ def outcome(task_id: str, attempt: int) -> StateType:
     return StateType.WARNING if kind == "warn" else StateType.SUCCESS
 
 
-def exits(task_id: str) -> dict[str, Any] | None:
-    """What an Exit tells the engine, by its id."""
+def attributes_of(task_id: str) -> dict[str, Any] | None:
+    """What an Exit, or a task that changes variables, tells the engine, by its id."""
     kind = task_id.rstrip("0123456789")
-    return {"exit": EXITS[len(task_id) + int(task_id[-1]) - 1 & 3]} if kind == "exit" else None
+    if kind == "vary":
+        return {"variables": {task_id: {"a": 1}}, "unset": ["vary1.a", "vary2"]}
+    return {"exit": EXITS[(len(task_id) + int(task_id[-1])) % len(EXITS)]} if kind == "exit" else None
 
 
 class World:
@@ -241,7 +243,7 @@ class World:
         held.says.append(m.AttemptStarted(**common))
         state = outcome(run.task_id, attempt)
         error = "failed" if state is StateType.FAILED else None
-        attributes = exits(run.task_id)
+        attributes = attributes_of(run.task_id)
         held.says.append(
             m.AttemptEnded(**common, state=state.value, started_at=self.now, error=error, attributes=attributes)
         )

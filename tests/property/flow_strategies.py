@@ -1,7 +1,7 @@
 """Random flows: every flowable, nested, with failures, retries, error branches, pauses, loops and subflows.
 
 A task's id says what a worker makes of it: `ok3` succeeds, `fail4` fails, `warn5` warns, `flaky6` fails twice, `exit7`
-ends the execution.
+ends the execution, `vary8` changes its variables.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Names:
 def _leaf(draw: st.DrawFn, names: _Names) -> dict[str, Any]:
     kind = draw(st.sampled_from(("ok", "ok", "ok", "ok", "fail", "flaky", "warn")))
     if _rarely(draw, 16):
-        kind = "exit"
+        kind = draw(st.sampled_from(("exit", "vary")))
     return {"id": names.next(kind), "type": LOG, "message": "m"}
 
 
