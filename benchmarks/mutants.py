@@ -135,8 +135,8 @@ MUTANTS: Final = (
     Mutant(
         "an aborted batch leaves its leases in memory",
         "executor/processor.py",
-        "            self._timers.load(partition)\n            self._dispatcher.load(partition)",
-        "            self._timers.load(partition)",
+        "            partition.dropped()\n            self._dispatcher.load(partition)",
+        "            partition.dropped()",
     ),
     Mutant(
         "the state is changed without an event",

@@ -1,13 +1,14 @@
 """Gates: what spans the executions of one flow, kept in the flow's own partition.
 
-Its revisions, and the slots of its concurrency limit as a set of holders: a count is derived and cannot drift.
+Its revisions, which of its triggers are switched off, and the slots of its concurrency limit as a set of holders: a
+count is derived and cannot drift.
 Requests repeat safely.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -97,8 +98,11 @@ def _put_flow(entries: Overlay, command: m.PutFlow, result: GateAnswer) -> None:
     revision = latest["revision"] if latest is not None else 0
     if not (there and latest is not None and latest["digest"] == digest):
         revision += 1
-    entries.put(_revision_key(command), {"revision": revision, "digest": digest, "deleted": False})
+    triggers = [trigger.id for trigger in flow.triggers]
+    kept = {"revision": revision, "digest": digest, "deleted": False, "triggers": triggers}
+    entries.put(_revision_key(command), kept)
     _publish(result, _stored(command, revision, command.source, deleted=False), command)
+    _forget_toggles(entries, command, result, triggers)
 
 
 def _delete_flow(entries: Overlay, command: m.DeleteFlow, result: GateAnswer) -> None:
@@ -109,6 +113,51 @@ def _delete_flow(entries: Overlay, command: m.DeleteFlow, result: GateAnswer) ->
     revision = latest["revision"] + 1
     entries.put(_revision_key(command), {"revision": revision, "digest": "", "deleted": True})
     _publish(result, _stored(command, revision, "", deleted=True), command)
+    _forget_toggles(entries, command, result, ())
+
+
+# ------------------------------------------------------------------ triggers
+
+
+def _toggle_key(command: m.FlowCommand, trigger_id: str) -> str:
+    return f"g/{uid(command)}/off/{trigger_id}"
+
+
+def switched_off(entries: Overlay, command: m.FlowCommand, trigger_id: str) -> bool:
+    """Whether a trigger of the command's flow is switched off."""
+    return entries.get(_toggle_key(command, trigger_id)) is not None
+
+
+def _toggle_trigger(entries: Overlay, command: m.ToggleTrigger, result: GateAnswer) -> None:
+    latest: dict[str, Any] | None = entries.get(_revision_key(command))
+    if latest is None or latest["deleted"]:
+        _reject(result, command, f"Unable to find flow {command.namespace}.{command.flow_id}")
+        return
+    # What was kept before triggers could be switched does not name them: any may be there.
+    if command.trigger_id not in latest.get("triggers", (command.trigger_id,)):
+        flow = f"{command.namespace}.{command.flow_id}"
+        _reject(result, command, f"Unable to find trigger {command.trigger_id} for the flow {flow}")
+        return
+    entries.put(_toggle_key(command, command.trigger_id), command.at if command.disabled else None)
+    toggled = m.TriggerToggled(
+        tenant=command.tenant,
+        namespace=command.namespace,
+        flow_id=command.flow_id,
+        trigger_id=command.trigger_id,
+        disabled=command.disabled,
+        at=command.at,
+        command_id=command.command_id,
+    )
+    result.records.append(Outbound(Topic.FLOWS, f"toggled/{uid(command)}/{command.trigger_id}", toggled.to_bytes()))
+
+
+def _forget_toggles(entries: Overlay, command: m.FlowCommand, result: GateAnswer, kept: Collection[str]) -> None:
+    """A trigger that the flow no longer has is on when it comes back."""
+    for key, _ in list(entries.scan(_toggle_key(command, ""))):
+        trigger_id = key.rsplit("/", 1)[1]
+        if trigger_id not in kept:
+            entries.put(key, None)
+            result.records.append(Outbound(Topic.FLOWS, f"toggled/{uid(command)}/{trigger_id}", None))
 
 
 # ------------------------------------------------------------------ slots
@@ -168,6 +217,7 @@ def _release_slot(entries: Overlay, command: m.ReleaseSlot, result: GateAnswer) 
 _ANSWERS: Final[dict[type, Callable[[Overlay, Any, GateAnswer], None]]] = {
     m.PutFlow: _put_flow,
     m.DeleteFlow: _delete_flow,
+    m.ToggleTrigger: _toggle_trigger,
     m.RequestSlot: _request_slot,
     m.ReleaseSlot: _release_slot,
 }

@@ -6,7 +6,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from executor.engine.draft import Recorded
-from executor.engine.entries import Entries, batch_key, flow_outputs_key, inputs_key, outputs_key, prefix, values_key
+from executor.engine.entries import (
+    Entries,
+    batch_key,
+    flow_outputs_key,
+    inputs_key,
+    outputs_key,
+    prefix,
+    values_key,
+    variables_key,
+)
 from executor.engine.events import (
     BatchesRecorded,
     CommandRejected,
@@ -114,7 +123,8 @@ def document_of(execution: Execution, entries: Entries) -> dict[str, Any]:
     """The execution's document as of now."""
     inputs = entries.get(inputs_key(execution.id)) if execution.has_inputs else None
     outputs = entries.get(flow_outputs_key(execution.id)) if execution.has_outputs else None
-    return execution_document(execution, inputs, outputs)
+    changed = entries.get(variables_key(execution.id)) if execution.has_variables else None
+    return execution_document(execution, inputs, outputs, changed)
 
 
 def refreshed(execution: Execution, entries: Entries, at: int, partition: int) -> Outbound:

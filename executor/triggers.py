@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from executor import gates
 from executor.engine.conditions import Seen, holds
 from executor.engine.draft import Environment, Recorded
 from executor.engine.entries import Entries, Overlay, encode, flow_outputs_key
@@ -259,7 +260,7 @@ class FlowTriggers:
         Inputs that can't be rendered create none (Kestra's rule); those that don't fit their type are no reason.
         """
         listener = self._listener(command)
-        if listener is None:
+        if listener is None or gates.switched_off(entries, command, command.trigger_id):
             return None
         outputs, full = dict(command.source.get("outputs") or {}), True
         change = f"{command.execution_id}@{command.seq}"

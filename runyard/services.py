@@ -93,7 +93,7 @@ def run_worker(backends: Backends, settings: Settings, host: str, port: int) -> 
     """A worker until SIGTERM, which drains it."""
     log = backends.event_log()
     inbox = patiently(backends.inbox, "Kafka")
-    worker = Worker(inbox, log, backends.blobs(), settings, TaskCatalog.installed())
+    worker = Worker(inbox, log, backends.blobs(), settings, TaskCatalog.installed(), documents=backends.documents)
 
     def problem() -> str | None:
         return f"the worker's loop has not come round for {STALLED:.0f} s" if worker.stalled(STALLED) else None

@@ -50,6 +50,7 @@ class Standalone:
             self._backends.blobs(),
             self._settings,
             tasks or TaskCatalog.installed(),
+            documents=self._backends.documents,
         )
         self.api = Api(self._backends, self._settings, registry)
         self.failure: BaseException | None = None

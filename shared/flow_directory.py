@@ -11,7 +11,7 @@ from typing import Final
 
 from shared.flows.catalog import Catalog
 from shared.flows.stored import from_stored
-from shared.messages import FlowRejected, FlowStored, UnknownMessage, decode
+from shared.messages import FlowRejected, FlowStored, TriggerToggled, UnknownMessage, decode
 from shared.model.flow import Flow
 from shared.ports import Inbound, Tail
 
@@ -19,6 +19,9 @@ FlowAnswer = FlowStored | FlowRejected
 """What a record of the topic may say."""
 
 _BATCH: Final = 500
+_TOGGLED: Final = "toggled/"
+_TOGGLED_DEPTH: Final = 4
+"""Slashes in the key of a TriggerToggled: `toggled/tenant/namespace/flow/trigger`."""
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ class FlowDirectory:
         self._catalog = catalog
         self._lock = threading.Lock()  #: over the dictionaries below
         self._revisions: dict[str, dict[int, FlowStored]] = {}
+        self._off: dict[str, frozenset[str]] = {}  #: of each flow, the triggers that are switched off
         self._listeners: list[Callable[[FlowAnswer], None]] = []
         self._reading = threading.Lock()  #: one reader of the tail at a time
         self._turn = threading.Condition()
@@ -90,13 +94,30 @@ class FlowDirectory:
                 known = revisions.get(message.revision)
                 if known is None or known.source != message.source or known.deleted != message.deleted:
                     revisions[message.revision] = message
+        elif isinstance(message, TriggerToggled):
+            self._toggle(
+                f"{message.tenant}/{message.namespace}/{message.flow_id}", message.trigger_id, message.disabled
+            )
+            return
         elif not isinstance(message, FlowRejected):
             return
         for listener in self._listeners:
             listener(message)
 
+    def _toggle(self, uid: str, trigger_id: str, disabled: bool) -> None:
+        with self._lock:
+            off = self._off.get(uid, frozenset())
+            off = off | {trigger_id} if disabled else off - {trigger_id}
+            self._off[uid] = off
+            if not off:
+                del self._off[uid]
+
     def _forget(self, key: str) -> None:
-        """A tombstone takes one revision away, or the whole flow."""
+        """A tombstone takes one revision away, or the whole flow, or that a trigger is switched off."""
+        if key.startswith(_TOGGLED) and key.count("/") == _TOGGLED_DEPTH:
+            flow, _, trigger_id = key.removeprefix(_TOGGLED).rpartition("/")
+            self._toggle(flow, trigger_id, disabled=False)
+            return
         uid, at, revision = key.rpartition("@")
         with self._lock:
             if not at:
@@ -134,6 +155,11 @@ class FlowDirectory:
                     stored = replace(stored, source=earlier.source)
                     break
         return from_stored(stored, self._catalog)
+
+    def switched_off(self, tenant: str, namespace: str, flow_id: str) -> frozenset[str]:
+        """The ids of the flow's triggers that are switched off, whether or not the flow disables them by itself."""
+        with self._lock:
+            return self._off.get(f"{tenant}/{namespace}/{flow_id}", frozenset())
 
     def revisions(self, tenant: str, namespace: str, flow_id: str) -> tuple[FlowStored, ...]:
         """Every revision, oldest first."""

@@ -350,6 +350,15 @@ class ConsiderTrigger(FlowCommand):
 
 @message
 @dataclass(frozen=True, slots=True)
+class ToggleTrigger(FlowCommand):
+    """Switch a trigger of a flow off, or on again; whether the flow disables it by itself is another matter."""
+
+    trigger_id: str
+    disabled: bool
+
+
+@message
+@dataclass(frozen=True, slots=True)
 class SlotGranted(ExecutionCommand):
     """Gate to execution: run."""
 
@@ -513,6 +522,20 @@ class FlowStored(Message):
     revision: int
     source: str
     deleted: bool = False
+    at: Millis = 0
+    command_id: str | None = None
+
+
+@message
+@dataclass(frozen=True, slots=True)
+class TriggerToggled(Message):
+    """Value on the `flows` topic under the key `toggled/<uid>/<trigger id>`: whether a trigger is switched off."""
+
+    tenant: str
+    namespace: str
+    flow_id: str
+    trigger_id: str
+    disabled: bool
     at: Millis = 0
     command_id: str | None = None
 

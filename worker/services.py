@@ -15,6 +15,7 @@ from shared.ports import BlobStore, EventLog
 from shared.settings import Settings
 from worker.key_values import BlobKvStore, KvStore
 from worker.large_values import Resolver
+from worker.search import Search
 
 ENV_PREFIX: Final = "KESTRA_"
 """Environment variables that templates see as `envs`, without the prefix and in lower case (Kestra's rule)."""
@@ -40,6 +41,7 @@ class Services:
     clock: Callable[[], Millis] = now
     limits: Limits = field(default_factory=Limits)
     envs: Mapping[str, str] = field(default_factory=lambda: environment(os.environ))
+    search: Search = field(default_factory=lambda: Search(None))
 
     def __post_init__(self) -> None:
         secrets = {name.lower(): value for name, value in self.settings.secrets.items()}

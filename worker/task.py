@@ -20,7 +20,7 @@ class Result:
     outputs: Mapping[str, Any] | None = None
     state: State = "SUCCESS"
     attributes: Mapping[str, Any] | None = None
-    """What the executor is to do: `labels` to set on the execution, `dynamic` task runs to show, …"""
+    """What the executor is to do: `labels` to set on the execution, its `exit`, …"""
     error: str | None = None  #: why the state isn't SUCCESS
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from shared.model.moment import Millis
-from shared.ports import BlobStore, EventLog, Inbox
+from shared.ports import BlobStore, DocumentStore, EventLog, Inbox
 from shared.settings import Settings
 from worker.attempt import Interruption
 from worker.catalog import TaskCatalog
@@ -19,6 +19,7 @@ from worker.intake import Intake
 from worker.pool import Pool
 from worker.reporter import Reporter
 from worker.runner import STOP_WITHIN, Runner
+from worker.search import Search
 from worker.services import Services, now
 
 FLUSH_WITHIN: Final = 10.0
@@ -39,9 +40,14 @@ class Worker:
         tasks: TaskCatalog,
         clock: Callable[[], Millis] = now,
         name: str = "worker",
+        documents: Callable[[], DocumentStore] | None = None,
     ) -> None:
-        """`clock`: epoch milliseconds of events. `name`: of the threads. The ports stay the caller's, but the inbox."""
-        services = Services(settings, log, blobs, clock)
+        """`clock`: epoch milliseconds of events. `name`: of the threads. `documents` opens the search store.
+
+        The ports stay the caller's, but the inbox and what `documents` opens.
+        """
+        self._search = Search(documents)
+        services = Services(settings, log, blobs, clock, search=self._search)
         self._settings = settings.worker
         self._clock = clock
         self._failures = tasks.failures
@@ -113,3 +119,4 @@ class Worker:
         self._deadlines.close()
         self._pool.close()
         self._intake.close()
+        self._search.close()

@@ -20,6 +20,7 @@ from executor.engine.entries import (
     prefix,
     task_run_key,
     values_key,
+    variables_key,
 )
 from shared.model.execution import Execution
 from shared.model.scope import Scope
@@ -79,6 +80,7 @@ def _moved(state: Overlay, event: e.ExecutionMoved) -> None:
         state=execution.state.to(event.state, event.at),
         error=event.error if event.error is not None else execution.error,
         has_outputs=execution.has_outputs or event.outputs is not None,
+        exiting=None if event.state.terminated else execution.exiting,
         seq=event.seq,
     )
     _put_header(state, execution)
@@ -92,6 +94,11 @@ def _updated(state: Overlay, event: e.ExecutionUpdated) -> None:
 
 def _labels_changed(state: Overlay, event: e.LabelsChanged) -> None:
     _put_header(state, replace(_header(state, event), labels=event.labels, seq=event.seq))
+
+
+def _variables_changed(state: Overlay, event: e.VariablesChanged) -> None:
+    state.put(variables_key(event.execution_id), dict(event.variables))
+    _put_header(state, replace(_header(state, event), has_variables=True, seq=event.seq))
 
 
 def _deleted(state: Overlay, event: e.ExecutionDeleted) -> None:
@@ -321,6 +328,7 @@ _APPLIERS: Final[dict[type[e.Event], Callable[[Overlay, Any], None]]] = {
     e.ExecutionMoved: _moved,
     e.ExecutionUpdated: _updated,
     e.LabelsChanged: _labels_changed,
+    e.VariablesChanged: _variables_changed,
     e.ExecutionDeleted: _deleted,
     e.ScopeChanged: _scope_changed,
     e.ErrorsLogged: _errors_logged,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from executor.engine import batches, kills, labels, replays, retries
+from executor.engine import batches, exits, kills, labels, replays, retries
 from executor.engine.draft import Draft, Start
 from executor.engine.effects import Send, SetTimer
 from executor.engine.ends import announce_end, ended
@@ -16,8 +16,10 @@ from executor.engine.events import (
     TaskRunAttempted,
     TaskRunMoved,
     TaskRunStarted,
+    VariablesChanged,
 )
 from executor.engine.item_tasks import SPLIT
+from executor.engine.variables import own_variables
 from executor.engine.waiting import enqueue, schedule_retry
 from shared.messages import NOT_HERE, AttemptEnded, AttemptStarted, EndSubflow, ReplayExecution, WakeTimer
 from shared.model.flow import RetryBehavior, Task
@@ -69,10 +71,15 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
     attributes = message.attributes or {}
     if attributes.get("labels"):
         labels.add(draft, attributes["labels"])
+    if attributes.get("variables") is not None or attributes.get("unset") is not None:
+        _change_variables(draft, attributes.get("variables") or {}, attributes.get("unset") or ())
     if attributes.get("outputFiles") is not None and task_run.parent_id is not None:
         _share_files(draft, task_run.parent_id, attributes["outputFiles"])
     if attributes.get("splits") is not None and task.type == SPLIT:
         batches.keep_files(draft, task_run, attributes["splits"])
+    if attributes.get("exit") is not None:
+        exits.leave(draft, task_run, StateType(attributes["exit"]), message)
+        return None
     end(
         draft,
         task_run,
@@ -84,6 +91,32 @@ def finished(draft: Draft, message: AttemptEnded) -> str | None:
         started_at=message.started_at,
     )
     return None
+
+
+def _change_variables(draft: Draft, changed: Mapping[str, Any], unset: Sequence[str]) -> None:
+    known = own_variables(draft.state, draft.plan, draft.execution)
+    kept = dict(known)
+    for name in unset:
+        kept = _without(kept, name)
+    draft.emit(VariablesChanged, variables=_merged(kept, changed))
+
+
+def _without(known: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Without a variable; `a.b` is `b` of the map `a` (Kestra's rule)."""
+    first, _, rest = name.partition(".")
+    if not rest or not isinstance(known.get(first), Mapping):
+        return {other: value for other, value in known.items() if other != name}
+    return {**known, first: _without(known[first], rest)}
+
+
+def _merged(known: Mapping[str, Any], changed: Mapping[str, Any]) -> dict[str, Any]:
+    """Maps are merged, all else is replaced (Kestra's rule)."""
+    merged = dict(known)
+    for name, value in changed.items():
+        old = merged.get(name)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(merged[name], value) if both else value
+    return merged
 
 
 def _share_files(draft: Draft, parent_id: str, files: Mapping[str, Any]) -> None:
@@ -115,7 +148,7 @@ def end(
         "outputs": outputs,
         "error": error,
     }
-    if state is StateType.FAILED and not draft.killing:
+    if state is StateType.FAILED and not draft.killing and draft.execution.exiting is None:
         due = _retry_date(draft, task_run, task)
         if due is not None:
             draft.emit(TaskRunAttempted, states=(StateType.FAILED, StateType.RETRYING), **attempt)

@@ -106,7 +106,8 @@ class Draft:
         self.command_id: str | None = None
         self._plan: Plan | None = None
         known = self.known
-        self.halted = known is not None and known.state.current in HALTED  #: nothing starts: it was halted before
+        #: nothing starts: it was halted before
+        self.halted = known is not None and (known.state.current in HALTED or known.exiting is not None)
 
     @property
     def known(self) -> Execution | None:

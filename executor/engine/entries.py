@@ -50,6 +50,11 @@ def inputs_key(execution_id: str) -> str:
     return f"x/{execution_id}/i"
 
 
+def variables_key(execution_id: str) -> str:
+    """The `vars` of an execution that a task has changed."""
+    return f"x/{execution_id}/w"
+
+
 def flow_outputs_key(execution_id: str) -> str:
     return f"x/{execution_id}/u"
 

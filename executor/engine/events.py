@@ -117,6 +117,13 @@ class LabelsChanged(ExecutionEvent):
 
 
 @dataclass(frozen=True, slots=True)
+class VariablesChanged(ExecutionEvent):
+    """The complete variables after the change: what `vars` gives from now on."""
+
+    variables: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ExecutionDeleted(ExecutionEvent):
     """The execution was taken away, with the task runs and other documents named: they are removed."""
 

@@ -18,7 +18,7 @@ from shared.model.task_run import TaskRun
 STEP: Final = 500
 """Task runs, or batches of a ForEachItem, that one step looks at, as for a fan-out."""
 
-_CALLERS: Final = frozenset({"io.kestra.plugin.core.flow.Subflow", ITEMS})
+CALLERS: Final = frozenset({"io.kestra.plugin.core.flow.Subflow", ITEMS})
 """Task types that wait for executions of other flows."""
 
 
@@ -105,7 +105,7 @@ def _stop(draft: Draft, task_run: TaskRun, *, cascade: bool, by_force: bool) -> 
             draft.todo.append(Advance(task_run.id))
         return
     running = bool(task_run.attempts) and not task_run.attempts[-1].state.terminated
-    if task is not None and task.type in _CALLERS:
+    if task is not None and task.type in CALLERS:
         if cascade and stop_children(draft, task_run) and not by_force:
             return
         close(draft, task_run, StateType.KILLED)
@@ -180,7 +180,7 @@ def _calls(draft: Draft, task_run: TaskRun) -> bool:
         task = draft.plan.tasks.get(task_run.task_id)
     except LookupError:  # the flow's revision is gone: this may be why the execution fails
         return False
-    return task is not None and task.type in _CALLERS
+    return task is not None and task.type in CALLERS
 
 
 def kill_of(draft: Draft, child: str) -> KillExecution:

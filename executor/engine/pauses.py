@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from executor.engine import exits
 from executor.engine.draft import Advance, Draft, Start
 from executor.engine.ends import ended
 from executor.engine.entries import task_runs_prefix
@@ -18,7 +19,7 @@ _BEHAVIORS: Mapping[str, StateType] = {
     "FAIL": StateType.FAILED,
     "CANCEL": StateType.CANCELLED,
 }
-"""`behavior` of a Pause when its duration is over; RESUME goes on."""
+"""`behavior` of a Pause when its duration is over; RESUME goes on, CANCEL ends the execution (Kestra's rules)."""
 
 
 def pause(draft: Draft) -> str | None:
@@ -99,7 +100,13 @@ def delay_over(draft: Draft, message: WakeTimer) -> str | None:
         return task_run
     task = draft.plan.tasks[task_run.task_id]
     behavior = str(task.properties.get("behavior", "RESUME"))
-    go_on(draft, task_run, _BEHAVIORS.get(behavior, StateType.RUNNING), None)
+    state = _BEHAVIORS.get(behavior, StateType.RUNNING)
+    if state is StateType.CANCELLED and not draft.execution.state.terminated:
+        draft.emit(TaskRunMoved, task_run_id=task_run.id, state=state)
+        exits.begin(draft, state)
+        ended(draft, task_run.id)
+        return None
+    go_on(draft, task_run, state, None)
     leave_pause(draft)
     return None
 

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from executor.engine.item_tasks import FOR_EACH_ITEM, item_tasks
 from shared.expressions import Reach, reach
 from shared.model.document import json_text
 from shared.model.flow import Flow, Retry, Task
 from shared.model.scope import Phase
+
+CHANGE_VARIABLES: Final = frozenset(
+    f"io.kestra.plugin.core.execution.{name}" for name in ("SetVariables", "UnsetVariables")
+)
+"""Task types that change an execution's variables."""
+
+
+ON_PAUSE: Final = "onPause"
+"""The branch of a Pause whose task runs before it pauses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,8 @@ class Plan:
                     add(child.id, name, grandchildren)
                 if child.type == FOR_EACH_ITEM:
                     add(child.id, "tasks", item_tasks(child))
+                if ON_PAUSE in child.branches:  # it comes first, and the pause after it
+                    lists[child.id, "tasks"] = (*lists[child.id, ON_PAUSE], *lists.get((child.id, "tasks"), ()))
 
         add(None, "tasks", flow.tasks)
         add(None, "errors", flow.errors)
@@ -78,6 +89,8 @@ class Plan:
             if task.worker_group is not None:
                 templates.append(task.worker_group.key)
             templates.append(self.shared_folder(task))
+            if task.type in CHANGE_VARIABLES:
+                templates.append("{{ vars }}")  # it looks which are there
             templates.extend(child.properties for child in task.walk() if child is not task)
             found = self._reach[task.id] = reach(templates, vars=self.flow.variables)
         return found

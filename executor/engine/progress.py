@@ -130,6 +130,10 @@ def advance(draft: Draft, level: Level, child: TaskRun | None) -> None:
         if scope.open == 0:
             _finish(draft, level, StateType.KILLED)
         return
+    if execution.exiting is not None:
+        if scope.open == 0:
+            _finish(draft, level, StateType(execution.exiting))
+        return
     if execution.state.terminated:
         if level.owner is None:
             _after_end(draft, level)
@@ -146,6 +150,8 @@ def advance(draft: Draft, level: Level, child: TaskRun | None) -> None:
             return
         if child is not None and child.phase is Phase.TASKS:
             flowable.child_ended(draft, level, child)
+            if level.task_run is not None and level.task_run.state.current is StateType.PAUSED:
+                return  # a Pause, whose `onPause` has ended
         flowable.fill(draft, level)
         scope = level.scope
         if scope.open == 0 and not scope.filling and flowable.exhausted(level):
@@ -200,15 +206,15 @@ def _finish(draft: Draft, level: Level, state: StateType) -> None:
     assert task is not None
     flowable = FLOWABLES[task.type]
     error: str | None = None
+    exits = draft.execution.exiting is not None
     try:
-        if not draft.killing and flowable.again(draft, level, state):
+        if not draft.killing and not exits and flowable.again(draft, level, state):
             return
-        state = flowable.result(level, state)
+        state = state if exits else permitted(task, flowable.result(level, state))
     except Exception as problem:  # noqa: BLE001 -- Kestra's rule: it costs the flowable, not the execution
         error = str(problem)
         draft.log("ERROR", f"Unable to resolve state from the Flowable task: {error}", task_run)
-        state = StateType.FAILED
-    state = permitted(task, state)
+        state = permitted(task, StateType.FAILED)
     try:
         outputs = flowable.outputs(draft, level)
     except RenderError as problem:

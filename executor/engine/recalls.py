@@ -24,6 +24,7 @@ from executor.engine.entries import (
     prefix,
     task_run_key,
     values_key,
+    variables_key,
 )
 from executor.engine.events import ExecutionDeleted, ExecutionRecalled
 from executor.engine.flowables.loop import ForEach
@@ -77,7 +78,11 @@ def recall(draft: Draft, command: RecallExecution) -> str | None:
 def _entries(execution_id: str, snapshot: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Everything but the header and the task runs."""
     header = snapshot["execution"]
-    for key, name in ((inputs_key(execution_id), "inputs"), (flow_outputs_key(execution_id), "outputs")):
+    for key, name in (
+        (inputs_key(execution_id), "inputs"),
+        (flow_outputs_key(execution_id), "outputs"),
+        (variables_key(execution_id), "variables"),
+    ):
         value = json_of(header, name)
         if value is not None:
             yield key, value

@@ -12,8 +12,8 @@ from typing import Any, Final
 from executor.engine import batches, restarts, revisions
 from executor.engine.draft import Draft
 from executor.engine.effects import Send
-from executor.engine.entries import inputs_key, values_key
-from executor.engine.events import BatchesRecorded, ExecutionCreated, TaskRunImported
+from executor.engine.entries import inputs_key, values_key, variables_key
+from executor.engine.events import BatchesRecorded, ExecutionCreated, TaskRunImported, VariablesChanged
 from executor.engine.flowables.dag import Dag
 from executor.engine.flowables.loop import EachParallel, ForEach
 from executor.engine.flowables.parallel import Parallel
@@ -43,7 +43,7 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
     runs = restarts.task_runs(draft)
     target = runs.get(command.task_run_id)
     if target is None:
-        return f"task run {command.task_run_id} is not known"
+        return f"No task found: task run {command.task_run_id} is not known"
     if not restarts.in_tasks(target, runs):
         return f"task run {target.id} stands in errors, finally or after the end: only one of `tasks` can be replayed"
     path = _path(runs, target)
@@ -283,7 +283,8 @@ def _snapshot(draft: Draft, command: ReplayExecution, prepared: Runs, root: Scop
         begun = batches.all_of(draft, run.id) if run.id == joined else []
         carried.append({"task_run": moved.to_data(), "outputs": outputs, "chunks": chunks, "batches": begun})
     histories = draft.execution.state.to(StateType.RESTARTED, draft.now).to_data()
-    return {"scope": root.to_data(), "state": histories, "task_runs": carried}
+    changed = draft.state.get(variables_key(draft.execution_id)) if draft.execution.has_variables else None
+    return {"scope": root.to_data(), "state": histories, "task_runs": carried, "variables": changed}
 
 
 def _joined(draft: Draft, target: TaskRun | None) -> str | None:
@@ -300,6 +301,8 @@ def take_in(draft: Draft, execution: Execution, command: CreateExecution) -> Non
         execution, state=State.from_data(snapshot["state"]), task_runs=0, scope=Scope.from_data(snapshot["scope"])
     )
     draft.emit(ExecutionCreated, execution=begun, inputs=command.inputs or None)
+    if snapshot.get("variables") is not None:
+        draft.emit(VariablesChanged, variables=snapshot["variables"])
     for carried in snapshot["task_runs"]:
         run = TaskRun.from_data(carried["task_run"])
         draft.emit(

@@ -219,7 +219,10 @@ def _go_on_after(draft: Draft, level: Level, child: TaskRun) -> None:
 
 
 def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | None:
-    """Set a task run's state, and that of its last attempt; the flow goes on from there (Kestra's markAs)."""
+    """Set a task run's state, and that of its last attempt; the flow goes on from there (Kestra's markAs).
+
+    RUNNING is for a paused task run alone: it is resumed.
+    """
     execution = draft.execution
     if not (execution.state.terminated or execution.state.current is StateType.PAUSED):
         return f"the execution is {execution.state.current}: it must be terminated or paused"
@@ -227,6 +230,10 @@ def change_task_run_state(draft: Draft, command: ChangeTaskRunState) -> str | No
     target = runs.get(command.task_run_id)
     if target is None:
         return f"task run {command.task_run_id} is not known"
+    if command.state == StateType.RUNNING.value and target.state.current is StateType.PAUSED:
+        pauses.go_on(draft, target, StateType.RUNNING, None)
+        pauses.leave_pause(draft)
+        return None
     state = terminal_state(command.state)
     if state is None:
         return f"{command.state} is not a terminal state"

@@ -18,6 +18,7 @@ from executor.engine.entries import (
     outputs_prefix,
     task_run_key,
     task_runs_prefix,
+    variables_key,
 )
 from executor.engine.plan import Plan
 from shared.model.execution import Execution
@@ -212,8 +213,20 @@ def _tasks(entries: Entries, execution: Execution) -> dict[str, Any]:
     return result
 
 
-def task_run_variable(task_run: TaskRun) -> dict[str, Any]:
-    """The `taskrun` variable: `attemptsCount` counts the attempts before this one."""
+def _folder(entries: Entries, plan: Plan, task_run: TaskRun) -> TaskRun | None:
+    """The WorkingDirectory's task run, for one of its tasks: their `workerTaskrun`."""
+    task = plan.tasks.get(task_run.task_id)
+    if task is None or task_run.parent_id is None or plan.shared_folder(task) is None:
+        return None
+    found: TaskRun | None = entries.get(task_run_key(task_run.execution_id, task_run.parent_id))
+    return found
+
+
+def task_run_variable(task_run: TaskRun, folder: TaskRun | None = None) -> dict[str, Any]:
+    """The `taskrun` variable: `attemptsCount` counts the attempts before this one.
+
+    `folder`: the WorkingDirectory that it runs in, whose value it sees as its own (Kestra's rule).
+    """
     attempts = task_run.attempts
     running = bool(attempts) and not attempts[-1].state.terminated
     variable: dict[str, Any] = {
@@ -223,11 +236,18 @@ def task_run_variable(task_run: TaskRun) -> dict[str, Any]:
     }
     if task_run.parent_id is not None:
         variable["parentId"] = task_run.parent_id
-    if task_run.value is not None:
-        variable["value"] = task_run.value
+    value = folder.value if folder is not None and folder.value is not None else task_run.value
+    if value is not None:
+        variable["value"] = value
     if task_run.iteration is not None:
         variable["iteration"] = task_run.iteration
     return variable
+
+
+def own_variables(entries: Entries, plan: Plan, execution: Execution) -> Mapping[str, Any]:
+    """The `vars` variable: the flow's, or what tasks have made of them."""
+    changed = entries.get(variables_key(execution.id)) if execution.has_variables else None
+    return plan.flow.variables if changed is None else changed
 
 
 def variables(
@@ -264,15 +284,18 @@ def variables(
     }
     if execution.has_inputs:
         values["inputs"] = lambda: entries.get(inputs_key(execution.id)) or {}
-    if flow.variables:
-        values["vars"] = lambda: flow.variables
+    if flow.variables or execution.has_variables:
+        values["vars"] = lambda: own_variables(entries, plan, execution)
     if execution.trigger is not None:
         trigger = execution.trigger
         values["trigger"] = lambda: trigger.variables
     if task is not None:
         values["task"] = lambda: {"id": task.id, "type": task.type}
     if task_run is not None:
-        values["taskrun"] = lambda: task_run_variable(task_run)
+        folder = _folder(entries, plan, task_run)
+        values["taskrun"] = lambda: task_run_variable(task_run, folder)
+        if folder is not None:
+            values["workerTaskrun"] = lambda: task_run_variable(folder)
         if task_run.parent_id is not None:
             found: list[list[dict[str, Any]]] = []
 

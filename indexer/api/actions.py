@@ -42,7 +42,7 @@ UNQUEUED: Final = ("RUNNING", "CANCELLED", "FAILED")
 
 
 RESTARTED: Final = frozenset({"RESTARTED", "CREATED"})
-"""States in which a restart or replay is answered: as Kestra does, before the execution runs on."""
+"""States in which what makes an execution run again is answered: as Kestra does, before it runs on."""
 
 
 def kill(*, cascade: bool = True) -> Action:
@@ -126,7 +126,12 @@ def replay(
 def change_task_run_state(task_run_id: str, state: str) -> Action:
     """Set a task run's state by hand."""
     wanted = _state(state)
-    return lambda _, document: _own(document, ChangeTaskRunState(document["id"], new_id(), now(), task_run_id, wanted))
+
+    def make(_: Tenant, document: Document) -> Question:
+        own = document["id"]
+        return Question(ChangeTaskRunState(own, new_id(), now(), task_run_id, wanted), own, RESTARTED)
+
+    return make
 
 
 def change_state(state: str) -> Action:

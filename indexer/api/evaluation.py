@@ -81,6 +81,8 @@ def task_run_variables(
     scope["labels"] = execution.get("labels", {})
     if "inputs" in execution:
         scope["inputs"] = _masked(orjson.loads(execution["inputs"]))
+    if "variables" in execution:
+        scope["vars"] = orjson.loads(execution["variables"])
     trigger = execution.get("trigger")
     if trigger is not None:
         scope["trigger"] = orjson.loads(trigger["variables"]) if "variables" in trigger else {}
@@ -116,8 +118,8 @@ def _parent(run: Document) -> dict[str, Any]:
     shown: dict[str, Any] = {}
     if "value" in run:
         shown["taskrun"] = {"value": run["value"]}
-    if run.get("outputs", "{}") != "{}":
-        shown["outputs"] = _masked(orjson.loads(run["outputs"]))
+    if run.get("outputs", "{}") != "{}" and not str(run.get("taskType")).endswith(".If"):
+        shown["outputs"] = orjson.loads(run["outputs"])
     return shown
 
 
@@ -131,7 +133,7 @@ def _outputs(runs: Sequence[Document], by_id: Mapping[str, Document]) -> dict[st
         place = outputs.setdefault(run["taskId"], {})
         for value in (*values, *([run["value"]] if "value" in run else [])):
             place = place.setdefault(value, {})
-        place.update(_masked(orjson.loads(run["outputs"])))
+        place.update(orjson.loads(run["outputs"]))
     return outputs
 
 

@@ -134,6 +134,10 @@ class Tenant:
         """A flow at a revision; the latest without one. Raises FlowError when its source is no longer valid."""
         return self._flows.get(self.name, namespace, flow_id, revision)
 
+    def switched_off(self, flow: Flow) -> frozenset[str]:
+        """The ids of a flow's triggers that are switched off."""
+        return self._flows.switched_off(self.name, flow.namespace, flow.id)
+
     def revisions(self, namespace: str, flow_id: str) -> tuple[FlowStored, ...]:
         """Every revision of a flow, oldest first."""
         return self._flows.revisions(self.name, namespace, flow_id)

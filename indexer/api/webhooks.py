@@ -61,8 +61,9 @@ async def call_webhook(request: Request, namespace: str, flow_id: str, key: str,
 
 def _trigger(tenant: Tenant, flow: Flow, key: str) -> Trigger | None:
     """The webhook of the flow with this key; a key that can't be rendered is no key."""
+    off = tenant.switched_off(flow)
     for trigger in flow.triggers:
-        if trigger.type != WEBHOOK or trigger.disabled:
+        if trigger.type != WEBHOOK or trigger.disabled or trigger.id in off:
             continue
         try:
             own = tenant.services.renderer.render(str(trigger.properties.get("key", "")), variables(tenant, flow))

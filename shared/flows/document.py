@@ -287,7 +287,7 @@ class _Composer:
         if into.ignored:
             first = into.keys[node.text].line
             self._report.add(
-                node.mark, into.next_path(), f'Duplicate field "{node.text}", first written in line {first}'
+                node.mark, into.next_path(), f"Duplicate field '{node.text}', first written in line {first}"
             )
         else:
             into.keys[node.text] = node.mark

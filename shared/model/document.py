@@ -89,9 +89,12 @@ def task_run_document(
 
 
 def execution_document(
-    execution: Execution, inputs: Mapping[str, Any] | None, outputs: Mapping[str, Any] | None
+    execution: Execution,
+    inputs: Mapping[str, Any] | None,
+    outputs: Mapping[str, Any] | None,
+    variables: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The complete document of an execution after its last event."""
+    """The complete document of an execution after its last event. `variables`: where a task has changed them."""
     document: dict[str, Any] = {
         "tenantId": execution.tenant,
         "namespace": execution.namespace,
@@ -115,6 +118,8 @@ def execution_document(
         document["inputs"] = json_text(inputs)
     if outputs is not None:
         document["outputs"] = json_text(outputs)
+    if variables is not None:
+        document["variables"] = json_text(variables)
     if execution.error is not None:
         document["error"] = execution.error
     _add_trigger(document, execution)
@@ -212,7 +217,7 @@ def execution_json(document: Mapping[str, Any], task_runs: list[dict[str, Any]] 
         answer["taskRunList"] = task_runs
     answer["labels"] = labels_json(document.get("labels", {}))
     answer["state"] = state_json(document["state"], now)
-    for name in ("inputs", "outputs"):
+    for name in ("inputs", "outputs", "variables"):
         if name in document:
             answer[name] = orjson.loads(document[name])
     if "trigger" in document:

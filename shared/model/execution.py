@@ -58,6 +58,8 @@ class Execution:
     superseded: int = 0  #: how many of these were taken away since
     has_inputs: bool = False
     has_outputs: bool = False
+    has_variables: bool = False  #: a task changed them: they are no longer those of the flow
+    exiting: str | None = None  #: the state that an Exit wants, until all that still runs has ended
     slot: bool = False  #: holds, or waits for, a slot of the flow's concurrency limit
     error: str | None = None
     deleted: bool = False

@@ -102,6 +102,7 @@ def execution_of(document: Mapping[str, Any]) -> Execution:
         superseded=rest.get("superseded", 0),
         has_inputs="inputs" in document,
         has_outputs="outputs" in document,
+        has_variables="variables" in document,
         slot=rest.get("slot", False),
         error=document.get("error"),
         deleted=document.get("deleted", False),

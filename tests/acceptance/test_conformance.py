@@ -24,8 +24,9 @@ PROVIDED = {
     "RUNYARD_GLOBALS": '{"string": "string", "int": 1, "bool": true, "nested": {"int": 2}}',
     "KESTRA_TEST1": "true",
     "KESTRA_TEST2": "Pass by env",
+    "PYTHONPATH": str(ROOT / "tests/plugins/corpus"),
 }
-"""The settings that the corpus's README names for `--provides`."""
+"""The settings that the corpus's README names for `--provides`, and the types of Kestra's own test code."""
 
 pytestmark = [
     pytest.mark.skipif(

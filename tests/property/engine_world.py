@@ -55,6 +55,7 @@ QUICK: Final = (
     else list(hypothesis.Phase)
 )
 """`make mutants` wants to know only whether a bug is found, not its smallest example."""
+EXITS: Final = ("SUCCESS", "FAILED", "CANCELLED", "KILLED")
 AFTER_THE_END: Final = frozenset({Phase.LISTENERS, Phase.AFTER})
 COVERAGE: Final[Counter[str]] = Counter()
 """What the runs of this process have met: faults by kind of message."""
@@ -92,6 +93,14 @@ def outcome(task_id: str, attempt: int) -> StateType:
     if kind == "fail" or (kind == "flaky" and attempt < 2):
         return StateType.FAILED
     return StateType.WARNING if kind == "warn" else StateType.SUCCESS
+
+
+def attributes_of(task_id: str) -> dict[str, Any] | None:
+    """What an Exit, or a task that changes variables, tells the engine, by its id."""
+    kind = task_id.rstrip("0123456789")
+    if kind == "vary":
+        return {"variables": {task_id: {"a": 1}}, "unset": ["vary1.a", "vary2"]}
+    return {"exit": EXITS[(len(task_id) + int(task_id[-1])) % len(EXITS)]} if kind == "exit" else None
 
 
 class World:
@@ -234,7 +243,10 @@ class World:
         held.says.append(m.AttemptStarted(**common))
         state = outcome(run.task_id, attempt)
         error = "failed" if state is StateType.FAILED else None
-        held.says.append(m.AttemptEnded(**common, state=state.value, started_at=self.now, error=error))
+        attributes = attributes_of(run.task_id)
+        held.says.append(
+            m.AttemptEnded(**common, state=state.value, started_at=self.now, error=error, attributes=attributes)
+        )
         if run.state.current not in (StateType.CREATED, StateType.RESTARTED):
             raise Broken(f"{run.task_id} is sent to a worker in state {run.state.current}")
         self.held[task_run_id] = held
@@ -417,7 +429,7 @@ class World:
                     last = held.says.pop()
                     assert isinstance(last, m.AttemptEnded)
                     fields = {name: getattr(last, name) for name in m._FIELDS[m.AttemptEnded]}
-                    held.says.append(m.AttemptEnded(**{**fields, "state": "KILLED"}))
+                    held.says.append(m.AttemptEnded(**{**fields, "state": "KILLED", "attributes": None}))
             case f.SetTimer(due, wake):
                 self.timers[due, wake.execution_id, wake.command_id] = wake
             case f.Send(command):
@@ -481,6 +493,8 @@ class World:
             kind = owner.type.rsplit(".", 1)[-1]
         if execution.state.current is StateType.KILLING:
             raise Broken(f"{event.task_id} is created while the execution is being killed")
+        if execution.exiting is not None:
+            raise Broken(f"{event.task_id} is created while the execution exits")
         if task.disabled:
             raise Broken(f"{event.task_id} is disabled")
         if event.phase is not Phase.TASKS:

@@ -1,6 +1,7 @@
 """Random flows: every flowable, nested, with failures, retries, error branches, pauses, loops and subflows.
 
-A task's id says what a worker makes of it: `ok3` succeeds, `fail4` fails, `warn5` warns, `flaky6` fails twice.
+A task's id says what a worker makes of it: `ok3` succeeds, `fail4` fails, `warn5` warns, `flaky6` fails twice, `exit7`
+ends the execution, `vary8` changes its variables.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ class _Names:
 
 def _leaf(draw: st.DrawFn, names: _Names) -> dict[str, Any]:
     kind = draw(st.sampled_from(("ok", "ok", "ok", "ok", "fail", "flaky", "warn")))
+    if _rarely(draw, 16):
+        kind = draw(st.sampled_from(("exit", "vary")))
     return {"id": names.next(kind), "type": LOG, "message": "m"}
 
 
@@ -119,8 +122,11 @@ def _flowable(draw: st.DrawFn, names: _Names, kind: str, depth: int, *, subflows
     if kind == "Pause":
         if draw(st.booleans()):
             task["delay"] = "PT2S"
+            task["behavior"] = draw(st.sampled_from(("RESUME", "RESUME", "WARN", "FAIL", "CANCEL")))
         if _rarely(draw, 3):
             task["timeout"] = "PT3S"
+        if _rarely(draw, 3):
+            task["onPause"] = _leaf(draw, names)
     if _rarely(draw, 5) and kind != "Switch":
         task["errors"] = _tasks(draw, names, min(depth, 2), subflows=subflows, most=2)
     if _rarely(draw, 6) and kind in ("Sequential", "Parallel", "ForEach", "Dag", "If"):

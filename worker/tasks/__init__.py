@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from worker.task import Task
-from worker.tasks import debug, execution, flow, for_each_item, http, items, kv, log, namespace, output, state, storage
+from worker.tasks import (
+    debug,
+    execution,
+    flow,
+    for_each_item,
+    http,
+    items,
+    kv,
+    log,
+    namespace,
+    output,
+    state,
+    storage,
+    trigger,
+)
 
 
 def core_tasks() -> tuple[type[Task], ...]:
@@ -21,4 +35,5 @@ def core_tasks() -> tuple[type[Task], ...]:
         *output.TASKS,
         *state.TASKS,
         *storage.TASKS,
+        *trigger.TASKS,
     )

@@ -8,6 +8,8 @@ from executor.engine.draft import Draft
 from executor.engine.effects import SetTimer
 from executor.engine.events import ExecutionMoved, TaskRunMoved
 from executor.engine.flowable import Flowable, Opening
+from executor.engine.level import Level
+from executor.engine.plan import ON_PAUSE
 from shared.messages import WakeTimer
 from shared.model.flow import Task
 from shared.model.moment import Millis, parse_duration
@@ -25,7 +27,10 @@ def duration(draft: Draft, task: Task, task_run: TaskRun, given: Any) -> Millis 
 
 
 class Pause(Flowable):
-    """`delay` (today `pauseDuration`) goes on by itself, as `behavior` says; `timeout` fails (Kestra's rules)."""
+    """`delay` (today `pauseDuration`) goes on by itself, as `behavior` says; `timeout` fails (Kestra's rules).
+
+    Its `onPause` is the first of its tasks, and runs before the pause begins.
+    """
 
     def open(self, draft: Draft, task_run: TaskRun, task: Task) -> Opening:
         del task_run
@@ -33,6 +38,18 @@ class Pause(Flowable):
 
     def opened(self, draft: Draft, task_run: TaskRun, task: Task, opening: Opening) -> None:
         del opening
+        if not draft.plan.list(task.id, ON_PAUSE):
+            self._pause(draft, task_run, task)
+
+    def child_ended(self, draft: Draft, level: Level, child: TaskRun) -> None:
+        """It pauses when its `onPause` has ended."""
+        task, task_run = level.task, level.task_run
+        assert task is not None
+        assert task_run is not None
+        if any(child.task_id == each.id for each in draft.plan.list(task.id, ON_PAUSE)):
+            self._pause(draft, task_run, task)
+
+    def _pause(self, draft: Draft, task_run: TaskRun, task: Task) -> None:
         properties = task.properties
         delay = duration(draft, task, task_run, properties.get("pauseDuration", properties.get("delay")))
         timeout = duration(draft, task, task_run, task.timeout)

@@ -10,6 +10,7 @@ from shared.flows.types.terms import CORE, HTTP, LEVELS, SPLIT, flag, plain, req
 _STATE: Final = (plain("name", default="default"), flag("namespace", False), flag("taskrunValue", True))
 _KV: Final = (plain("namespace", default="{{ flow.namespace }}"),)
 _PURGE: Final = (plain("namespace"), plain("flowId"), plain("startDate"), required("endDate"))
+_EXITS: Final = ("SUCCESS", "WARNING", "KILLED", "FAILED", "CANCELED")
 _FILES: Final = (required("namespace"), required("files", Kind.ANY))
 
 WORKER_TASKS: Final = (
@@ -59,7 +60,7 @@ WORKER_TASKS: Final = (
     ),
     runnable("execution.Resume", plain("namespace"), plain("flowId"), plain("executionId"), plain("inputs", Kind.MAP)),
     task("execution.Labels", Nature.UPDATE, required("labels", Kind.ANY), old=("executions.Labels",)),
-    task("execution.Exit", Nature.UPDATE, plain("state", default="SUCCESS")),
+    task("execution.Exit", Nature.UPDATE, plain("state", values=_EXITS, default="SUCCESS")),
     task("execution.SetVariables", Nature.UPDATE, required("variables", Kind.ANY), flag("overwrite", True)),
     task("execution.UnsetVariables", Nature.UPDATE, required("variables", Kind.ANY), flag("ignoreMissing", False)),
     runnable("flow.Sleep", required("duration", Kind.DURATION)),

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from runyard.plugin import Context, Task, TaskError
+from shared.flows.catalog import Role, TypeSpec
+from shared.model.document import TERMINATED_NAMES, Kind
+from shared.model.query import Page, Query
 
 CHARACTERS = 1_100_000
 """Length of the value of WorkerTaskResultTooLarge."""
@@ -81,6 +84,27 @@ class Read(Task):
         return {"value": (context.directory / self.path.lstrip("/")).read_text(encoding="utf-8")}
 
 
+@dataclass(frozen=True)
+class ListenersTestTask(Task):
+    """Gives what the search store shows of its execution once that has ended."""
+
+    type = "io.kestra.core.runners.ListenersTestTask"
+
+    def run(self, context: Context) -> Mapping[str, Any]:
+        query = Query(context.info.tenant, Kind.EXECUTION, execution_ids=(context.info.execution_id,))
+        while not context.cancelled.wait(0.05):
+            for document in context.services.search.find(query, Page(size=1)).documents:
+                if document["state"]["current"] in TERMINATED_NAMES:
+                    return {"value": f"Execution(id={document['id']}, flowId={document['flowId']})"}
+        raise TaskError("the execution has not ended")
+
+
 def tasks() -> tuple[type[Task], ...]:
     """The entry point."""
-    return (TaskThatFail, TaskWithAlias, WorkerTaskResultTooLarge, Encrypted, NullOutputTask, Read)
+    return (TaskThatFail, TaskWithAlias, WorkerTaskResultTooLarge, Encrypted, NullOutputTask, Read, ListenersTestTask)
+
+
+def types() -> tuple[TypeSpec, ...]:
+    """The entry point of a trigger that never fires."""
+    name = "io.kestra.core.runners.test"
+    return (TypeSpec(f"{name}.TriggerWithAlias", Role.TRIGGER, aliases=(f"{name}.trigger.Alias",)),)

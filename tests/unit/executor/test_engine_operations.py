@@ -136,6 +136,19 @@ def test_pause_task_waits_for_its_resume_with_inputs() -> None:
     assert histories == ["CREATED", "RUNNING", "PAUSED", "RESTARTED", "RUNNING", "SUCCESS"]
 
 
+def test_a_paused_task_run_set_to_running_is_resumed() -> None:
+    """RUNNING set by hand goes on with a paused task run, as a resume does."""
+    driver, execution_id = run_flow(HEAD + "tasks:\n  - {id: p, type: io.kestra.plugin.core.flow.Pause}\n")
+    (paused,) = driver.task_runs(execution_id)
+
+    assert command(driver, m.ChangeTaskRunState, execution_id, task_run_id=paused.id, state="RUNNING") is None
+    driver.run()
+
+    assert driver.states(execution_id) == [("p", None, "SUCCESS")]
+    histories = [each.value for each, _ in driver.execution(execution_id).state.histories]
+    assert histories == ["CREATED", "RUNNING", "PAUSED", "RESTARTED", "RUNNING", "SUCCESS"]
+
+
 def test_pause_task_with_delay_and_timeout() -> None:
     """A Pause goes on by itself after its delay, and fails after its timeout."""
     for properties, expected in (("delay: PT1M", "SUCCESS"), ("timeout: PT1M", "FAILED")):
@@ -144,6 +157,70 @@ def test_pause_task_with_delay_and_timeout() -> None:
         )
 
         assert state(driver, execution_id) == expected
+
+
+def test_a_pause_whose_duration_is_over_does_what_its_behavior_says() -> None:
+    """RESUME and WARN go on, FAIL fails with `errors`, CANCEL ends the execution and all that is open."""
+    for behavior, expected in (
+        ("RESUME", [("s", "SUCCESS"), ("p", "SUCCESS"), ("n", "SUCCESS")]),
+        ("WARN", [("s", "WARNING"), ("p", "WARNING"), ("n", "SUCCESS")]),
+        ("FAIL", [("s", "FAILED"), ("p", "FAILED"), ("e", "SUCCESS")]),
+        ("CANCEL", [("s", "CANCELLED"), ("p", "CANCELLED")]),
+    ):
+        driver, execution_id = run_flow(
+            HEAD
+            + f"""
+tasks:
+  - id: s
+    type: io.kestra.plugin.core.flow.Sequential
+    tasks:
+      - {{id: p, type: io.kestra.plugin.core.flow.Pause, pauseDuration: PT1M, behavior: {behavior}}}
+      - {{id: n, type: io.kestra.plugin.core.log.Log, message: m}}
+errors:
+  - {{id: e, type: io.kestra.plugin.core.log.Log, message: m}}
+"""
+        )
+
+        assert [(task, ended) for task, _, ended in driver.states(execution_id)] == expected
+        assert state(driver, execution_id) == expected[0][1]
+
+
+def test_the_task_of_a_pause_runs_before_it() -> None:
+    """`onPause` ends before the execution pauses; the Pause's own tasks come after the resume."""
+    driver, execution_id = run_flow(
+        HEAD
+        + """
+tasks:
+  - id: p
+    type: io.kestra.plugin.core.flow.Pause
+    onPause: {id: tell, type: io.kestra.plugin.core.log.Log, message: waiting}
+    tasks:
+      - {id: own, type: io.kestra.plugin.core.log.Log, message: m}
+"""
+    )
+    assert driver.states(execution_id) == [("p", None, "PAUSED"), ("tell", None, "SUCCESS")]
+    assert state(driver, execution_id) == "PAUSED"
+
+    command(driver, m.ResumeExecution, execution_id)
+    driver.run()
+
+    assert driver.states(execution_id) == [("p", None, "SUCCESS"), ("tell", None, "SUCCESS"), ("own", None, "SUCCESS")]
+
+
+def test_a_failed_task_of_a_pause_fails_it() -> None:
+    """Where `onPause` fails, nothing pauses."""
+    driver, execution_id = run_flow(
+        HEAD
+        + """
+tasks:
+  - id: p
+    type: io.kestra.plugin.core.flow.Pause
+    onPause: {id: tell, type: io.kestra.plugin.core.execution.Fail}
+"""
+    )
+
+    assert driver.states(execution_id) == [("p", None, "FAILED"), ("tell", None, "FAILED")]
+    assert state(driver, execution_id) == "FAILED"
 
 
 def test_pauses_beside_each_other_are_resumed_one_by_one() -> None:

@@ -51,6 +51,29 @@ def test_tasks_run_in_order_and_see_the_outputs_before() -> None:
     assert ("after", "one") in driver.logs
 
 
+def test_in_a_loop_its_tasks_see_its_task_run_and_value() -> None:
+    """`taskrun.value` is the WorkingDirectory's, `workerTaskrun` its task run; `parent` is as for any other task."""
+    shown = "{{ taskrun.value }} {{ workerTaskrun.value }} {{ workerTaskrun.id }} {{ parent.taskrun.value }}"
+    driver, execution_id = run_flow(f"""
+id: f
+namespace: test.engine
+tasks:
+  - id: each
+    type: {CORE}.flow.ForEach
+    values: ["v"]
+    tasks:
+      - id: wd
+        type: {CORE}.flow.WorkingDirectory
+        tasks:
+          - {{id: first, type: {CORE}.log.Log, message: "{shown}"}}
+        errors:
+          - {{id: local, type: {CORE}.log.Log, message: "{{{{ workerTaskrun.id }}}}"}}
+""")
+
+    folder = next(run for run in driver.task_runs(execution_id) if run.task_id == "wd")
+    assert driver.logs == [("first", f"v v {folder.id} v")]
+
+
 def test_a_failed_task_stops_the_rest_and_local_errors_run() -> None:
     """After a failure the later tasks are not created; local `errors` run in the WorkingDirectory, which fails."""
     driver, execution_id = run_flow(flow(FAILS, LOCAL_ERRORS))

@@ -284,7 +284,7 @@ def test_every_problem_is_told_at_once_with_its_place():
         ("", "must not be empty"),
         ("- a\n- b\n", "expected a mapping"),
         ("id: a\n  b: c\n", "not valid YAML"),
-        ("id: a\nid: b\n", 'Duplicate field "id", first written in line 1'),
+        ("id: a\nid: b\n", "Duplicate field 'id', first written in line 1"),
         ("id: &x [*x]\n", "an alias must not contain itself"),
         ("id: !java x\n", "unknown YAML tag !java"),
         ("id: !java [x]\n", "unknown YAML tag !java"),

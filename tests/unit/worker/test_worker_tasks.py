@@ -92,6 +92,14 @@ def test_labels_are_handed_to_the_executor(bench: Bench, labels: Any) -> None:
     assert ended.attributes == {"labels": {"a": "flow", "b": "1", "c": "true"}}
 
 
+def test_system_labels_fail_the_task(bench: Bench) -> None:
+    """Labels that begin with `system.` are Kestra's own, also where a template makes their name."""
+    ended = bench.run(f"{CORE}.execution.Labels", labels={"{{ 'system.a' }}": "b", "c": "d"})
+
+    assert (ended.state, ended.attributes) == ("FAILED", None)
+    assert "offending label: system.a=b" in ended.error
+
+
 def test_resume_sends_the_command(bench: Bench) -> None:
     """Resume puts a ResumeExecution on the log whose id follows from the attempt."""
     command = bench.send(f"{CORE}.execution.Resume", executionId="other", inputs={"asked": "{{ flow.id }}"})
