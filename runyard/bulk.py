@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,23 +14,35 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from runyard.options import Server, TenantName, failed
-from shared.model.moment import format_duration, iso, parse_age
+from runyard.options import (
+    LOCAL,
+    FlowId,
+    Labels,
+    Namespace,
+    Query,
+    Server,
+    Since,
+    States,
+    TenantName,
+    age,
+    connected,
+    failed,
+    named_values,
+    since_as_duration,
+)
+from shared.model.moment import iso
 
 if TYPE_CHECKING:
     from runyard.client import Client
 
-app = typer.Typer(name="bulk", help="Act on every execution that a search finds, as a job.", no_args_is_help=True)
+app = typer.Typer(
+    name="bulk",
+    help="Act on every execution that a search finds, as a job.",
+    no_args_is_help=True,
+)
 
-Text = str | None
 On = Annotated[str, typer.Option(help="what the filters are about: executions or taskruns")]
-TaskId = Annotated[Text, typer.Option("--task", help="task id (with --on taskruns)")]
-Query = Annotated[Text, typer.Option("--query", "-q", help="Lucene syntax over the fields")]
-Namespace = Annotated[Text, typer.Option(help="this namespace and those below it")]
-FlowId = Annotated[Text, typer.Option("--flow", help="flow id")]
-States = Annotated[list[str] | None, typer.Option("--state", help="may be repeated: any of them")]
-Labels = Annotated[list[str] | None, typer.Option("--label", help="key:value, may be repeated: all of them")]
-Since = Annotated[Text, typer.Option(help="started within this time, such as 1h, 30d or PT1H")]
+TaskId = Annotated[str | None, typer.Option("--task", help="task id (with --on taskruns)")]
 Options = Annotated[list[str] | None, typer.Option("--option", "-o", help="name=value of the action, may be repeated")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="count, show the first ones, and do nothing")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
@@ -46,8 +57,6 @@ LOOK: Final = 0.3
 PATIENCE: Final = 120.0
 """Seconds for which a server may be away, as for a service that waits for its own servers."""
 
-LOCAL: Final = "http://127.0.0.1:8080"
-
 ACTIONS: Final = {
     "restart": "Run again what failed. Options: revision=NUMBER (as new executions).",
     "replay": "Run again as new executions, with --on taskruns from the found task run on."
@@ -57,9 +66,9 @@ ACTIONS: Final = {
     "resume": "Go on after a pause.",
     "force-run": "Run now: past a queue, a schedule date or a pause.",
     "unqueue": "Leave the concurrency queue. Options: state=RUNNING|CANCELLED|FAILED.",
-    "change-state": "Set the state of the found task runs by hand (with --on taskruns). Options: state=STATE.",
-    "change-status": "Set the status of ended executions by hand. Options: status=STATE.",
-    "set-labels": "Add labels. Options: labels=[{key: team, value: blue}].",
+    "change-state": "Change the state of the found task runs by hand (with --on taskruns). Options: state=STATE.",
+    "change-status": "Change the status of ended executions by hand. Options: status=STATE.",
+    "set-labels": "Add labels; those with the same key are replaced. Options: labels=[{key: team, value: blue}].",
     "delete": "Delete ended executions. Options: deleteLogs=false, deleteStorage=false.",
 }
 """What each action does, and what options it has."""
@@ -74,24 +83,6 @@ class _Way:
     dry_run: bool
     yes: bool
     wait: bool
-
-
-@contextmanager
-def _client(server: str, tenant: str) -> Iterator[Client]:
-    from runyard.client import ApiError, Client  # noqa: PLC0415 -- so that --help is quick
-
-    try:
-        with Client(server, tenant) as client:
-            yield client
-    except ApiError as error:
-        raise failed(str(error)) from None
-
-
-def _age(name: str, text: str) -> int:
-    try:
-        return parse_age(text)
-    except ValueError as error:
-        raise failed(f"{name}: {error}") from None
 
 
 # ------------------------------------------------------------------ starting a job
@@ -121,7 +112,7 @@ def _command(action: str) -> Callable[..., None]:
             "flowId": flow,
             "state": state,
             "labels": label,
-            "timeRange": format_duration(_age("--since", since)) if since else None,
+            "timeRange": since_as_duration(since),
         }
         _start(_Way(server, tenant, dry_run, yes, wait), action, on, filters, _options(option or []))
 
@@ -130,14 +121,11 @@ def _command(action: str) -> Callable[..., None]:
 
 def _options(given: list[str]) -> dict[str, Any]:
     options = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise failed(f"--option {text}: expected name=value")
+    for name, value in named_values("--option", given).items():
         try:
             options[name] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise failed(f"--option {text}: the value is not YAML") from None
+            raise failed(f"--option {name}={value}: the value is not YAML") from None
     return options
 
 
@@ -148,8 +136,10 @@ for _name, _help in ACTIONS.items():
 def purge(
     server: Server = LOCAL,
     tenant: TenantName = "main",
-    before: Annotated[Text, typer.Option(help="ended at this date (ISO 8601) or earlier")] = None,
-    older_than: Annotated[Text, typer.Option("--older-than", help="ended so long ago, such as 30d or P30D")] = None,
+    before: Annotated[str | None, typer.Option(help="ended at this date (ISO 8601) or earlier")] = None,
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", help="ended so long ago, such as 30d or P30D")
+    ] = None,
     namespace: Namespace = None,
     flow: FlowId = None,
     state: States = None,
@@ -161,7 +151,7 @@ def purge(
     if (before is None) == (older_than is None):
         raise failed("one of --before and --older-than is needed")
     if older_than is not None:
-        before = iso(time.time_ns() // 1_000_000 - _age("--older-than", older_than))
+        before = iso(time.time_ns() // 1_000_000 - age("--older-than", older_than))
     elif before is not None:
         try:
             moment = datetime.fromisoformat(before)
@@ -176,10 +166,12 @@ def _start(way: _Way, action: str, on: str, filters: dict[str, Any], options: di
     console = Console()
     given = {name: value for name, value in filters.items() if value}
     asked = {"action": action, "on": on, "filters": given, "options": options}
-    with _client(way.server, way.tenant) as client:
+    with connected(way.server, way.tenant) as client:
         counted = client.start_bulk_action({**asked, "dryRun": True})
         count = counted.get("count")
-        what = f"{count} executions" if count is not None else f"the executions of {counted['found']} task runs"
+        what = f"the executions of {counted['found']} task runs"
+        if count is not None:
+            what = f"{count} {'execution' if count == 1 else 'executions'}"
         console.print(f"{action}: {what}", highlight=False)
         if way.dry_run:
             console.print(_items_table(counted["examples"]))
@@ -255,7 +247,7 @@ def list_jobs(server: Server = LOCAL, tenant: TenantName = "main") -> None:
     table = Table(box=None, header_style="dim")
     for name in ("id", "action", "state", "done", "total", "refused", "requested", "by"):
         table.add_column(name)
-    with _client(server, tenant) as client:
+    with connected(server, tenant) as client:
         for job in client.bulk_actions():
             numbers = (str(job[name]) for name in ("done", "total", "refused"))
             table.add_row(job["id"], job["action"], job["state"], *numbers, job["requestedAt"], job["origin"])
@@ -268,7 +260,7 @@ def show(
 ) -> None:
     """Show a job with what it was asked for, its counts, and the executions that refused."""
     console = Console()
-    with _client(server, tenant) as client:
+    with connected(server, tenant) as client:
         job = client.bulk_action(job_id)
         console.print_json(data=job)
         _summary(client, job, console)
@@ -279,6 +271,6 @@ def abort(
     job_id: Annotated[str, typer.Argument(metavar="ID")], server: Server = LOCAL, tenant: TenantName = "main"
 ) -> None:
     """Stop a job before its next page; what was done stays done."""
-    with _client(server, tenant) as client:
+    with connected(server, tenant) as client:
         client.abort_bulk_action(job_id)
     typer.echo(f"bulk action {job_id} stops")

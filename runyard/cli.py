@@ -12,19 +12,35 @@ from rich.console import Console
 
 from runyard import bulk, commands, dead_letters, logs
 from runyard.options import (
+    EXECUTIONS,
+    LOCAL,
+    OPERATING,
+    RUNNING,
+    SERVICES,
     Config,
     DataDirectory,
+    FlowId,
     Host,
+    Inputs,
+    Labels,
+    Namespace,
     Port,
+    Query,
     Server,
+    Since,
     SkipExecutions,
     SkipFlows,
     SkipNamespaces,
+    States,
     Synchronous,
     TenantName,
     check_data,
+    connected,
     failed,
+    label_pairs,
+    named_values,
     read_settings,
+    since_as_duration,
     skips,
     told,
 )
@@ -36,7 +52,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.add_typer(dead_letters.app)
+app.add_typer(dead_letters.app, rich_help_panel=OPERATING)
 app.add_typer(commands.app)
 
 
@@ -48,7 +64,7 @@ def main() -> None:
 # ------------------------------------------------------------------ services
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def executor(
     config: Config = None,
     host: Host = "127.0.0.1",
@@ -66,7 +82,7 @@ def executor(
         services.run_executor(ServerBackends(settings), settings, host, port)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def worker(
     config: Config = None,
     concurrency: Annotated[int | None, typer.Option(min=1, help="task runs at the same time")] = None,
@@ -83,7 +99,7 @@ def worker(
         services.run_worker(ServerBackends(settings), settings, host, port)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def indexer(config: Config = None, host: Host = "127.0.0.1", port: Port = 8080) -> None:
     """Run an indexer: it projects events into Elasticsearch and serves the API and the pages."""
     from runyard import services  # noqa: PLC0415
@@ -94,7 +110,7 @@ def indexer(config: Config = None, host: Host = "127.0.0.1", port: Port = 8080) 
         services.run_indexer(ServerBackends(settings), settings, host, port)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def topics(config: Config = None) -> None:
     """Create the topics, index templates and indices; does nothing where they are there."""
     from runyard.backends import ServerBackends  # noqa: PLC0415
@@ -108,7 +124,7 @@ def topics(config: Config = None) -> None:
     typer.echo("topics and index templates are ready")
 
 
-@app.command()
+@app.command(rich_help_panel=SERVICES)
 def standalone(
     config: Config = None,
     host: Host = "127.0.0.1",
@@ -141,7 +157,7 @@ def standalone(
 # ------------------------------------------------------------------ use
 
 
-@app.command()
+@app.command(rich_help_panel=RUNNING)
 def run(
     flows: Annotated[
         list[Path],
@@ -162,27 +178,17 @@ def run(
         ),
     ] = None,
     tenant: TenantName = "main",
-    inputs: Annotated[list[str] | None, typer.Option("--input", "-i", help="name=value, or name=@file")] = None,
-    labels: Annotated[list[str] | None, typer.Option("--label", "-l", help="key:value")] = None,
+    inputs: Inputs = None,
+    labels: Annotated[list[str] | None, typer.Option("--label", "-l", help="key:value, may be repeated")] = None,
 ) -> None:
     """Register a flow, run it, and follow it to its end; the exit status follows from its state."""
     from runyard import running  # noqa: PLC0415
-    from runyard.client import ApiError, Client  # noqa: PLC0415
 
-    given: dict[str, str] = {}
-    for item in inputs or []:
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise failed(f"--input {item}: expected name=value")
-        given[name] = value
-    for label in labels or []:
-        if ":" not in label:
-            raise failed(f"--label {label}: expected key:value")
+    given = named_values("--input", inputs)
+    label_pairs(labels)
     try:
-        with told(), _server(server) as address, Client(address, tenant) as client:
+        with told(), _server(server) as address, connected(address, tenant) as client:
             status = running.run(client, flows, given, labels or [], Console())
-    except ApiError as error:
-        raise failed(str(error)) from None
     except KeyboardInterrupt:
         if server:
             typer.echo(f"runyard: interrupted; what was started goes on at {server}", err=True)
@@ -199,42 +205,38 @@ def _server(named: str | None) -> AbstractContextManager[str]:
     return throwaway(read_settings(None))
 
 
-@app.command()
+@app.command(rich_help_panel=RUNNING)
 def taskruns(
-    server: Server = "http://127.0.0.1:8080",
+    server: Server = LOCAL,
     tenant: TenantName = "main",
-    query: Annotated[str | None, typer.Option("--query", "-q", help="Lucene syntax over the task run's fields")] = None,
-    namespace: Annotated[str | None, typer.Option(help="this namespace and those below it")] = None,
-    flow: Annotated[str | None, typer.Option(help="flow id")] = None,
-    state: Annotated[list[str] | None, typer.Option(help="may be repeated")] = None,
-    label: Annotated[list[str] | None, typer.Option(help="key:value, may be repeated")] = None,
-    since: Annotated[str | None, typer.Option(help="ISO 8601 duration back from now, such as PT1H")] = None,
+    query: Query = None,
+    namespace: Namespace = None,
+    flow: FlowId = None,
+    state: States = None,
+    label: Labels = None,
+    since: Since = None,
     sort: Annotated[str, typer.Option(help="field:asc or field:desc")] = "state.startDate:desc",
-    page: Annotated[int, typer.Option(min=1)] = 1,
-    size: Annotated[int, typer.Option(min=1, max=1000)] = 25,
+    page: Annotated[int, typer.Option(min=1, help="page of the results")] = 1,
+    size: Annotated[int, typer.Option(min=1, max=1000, help="task runs on a page")] = 25,
     as_json: Annotated[bool, typer.Option("--json", help="print the server's JSON")] = False,
 ) -> None:
     """Search task runs."""
     import json  # noqa: PLC0415
 
     from runyard import running  # noqa: PLC0415
-    from runyard.client import ApiError, Client  # noqa: PLC0415
 
-    try:
-        with Client(server, tenant) as client:
-            found = client.task_runs(
-                q=query,
-                namespace=namespace,
-                flowId=flow,
-                state=state,
-                labels=label,
-                timeRange=since,
-                sort=sort,
-                page=page,
-                size=size,
-            )
-    except ApiError as error:
-        raise failed(str(error)) from None
+    with connected(server, tenant) as client:
+        found = client.task_runs(
+            q=query,
+            namespace=namespace,
+            flowId=flow,
+            state=state,
+            labels=label,
+            timeRange=since_as_duration(since),
+            sort=sort,
+            page=page,
+            size=size,
+        )
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -243,9 +245,11 @@ def taskruns(
     console.print(f"{len(found['results'])} of {found['total']}")
 
 
-@app.command()
+@app.command(rich_help_panel=RUNNING)
 def render(
-    template: Annotated[str, typer.Argument(help="a template, such as '{{ inputs.name | upper }}'")],
+    template: Annotated[
+        str, typer.Argument(metavar="TEMPLATE", help="a template, such as '{{ inputs.name | upper }}'")
+    ],
     variables: Annotated[
         Path | None, typer.Option("--vars", exists=True, dir_okay=False, help="JSON file of the variables")
     ] = None,
@@ -267,7 +271,7 @@ def render(
         raise failed(str(error)) from None
 
 
-@app.command()
+@app.command(rich_help_panel=RUNNING)
 def demo(
     once: Annotated[bool, typer.Option("--once", help="end after printing")] = False,
     host: Host = "127.0.0.1",
@@ -286,8 +290,8 @@ def demo(
         raise failed(str(error)) from None
 
 
-app.add_typer(bulk.app)
-app.command()(bulk.purge)
+app.add_typer(bulk.app, rich_help_panel=EXECUTIONS)
+app.command(rich_help_panel=OPERATING)(bulk.purge)
 
 
 # ------------------------------------------------------------------ operate
@@ -298,7 +302,7 @@ def _busy(what: str) -> AbstractContextManager[object]:
     return Console(stderr=True).status(what)
 
 
-@app.command("verify-index")
+@app.command("verify-index", rich_help_panel=OPERATING)
 def verify_index(
     config: Config = None,
     data: DataDirectory = None,
@@ -330,7 +334,7 @@ def verify_index(
     sys.exit(1 if differences else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=OPERATING)
 def reindex(config: Config = None) -> None:
     """Build the index of task runs and executions anew from the log, beside the one in use, and switch to it."""
     from indexer.reindex import reindex as rebuild  # noqa: PLC0415

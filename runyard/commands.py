@@ -11,23 +11,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from runyard.options import Server, TenantName, failed
+from runyard.options import EXECUTIONS, LOCAL, Inputs, Server, TenantName, connected, label_pairs, named_values
 
 if TYPE_CHECKING:
     from runyard.client import Client
 
 app = typer.Typer()
 
-Executions = Annotated[list[str], typer.Argument(metavar="EXECUTION_ID…", help="ids of executions")]
+Executions = Annotated[list[str], typer.Argument(metavar="EXECUTION_ID", help="ids of executions")]
 Execution = Annotated[str, typer.Argument(metavar="EXECUTION_ID", help="id of the execution")]
-Inputs = Annotated[list[str] | None, typer.Option("--input", "-i", help="name=value, or name=@file")]
 Revision = Annotated[int | None, typer.Option(min=1, help="revision of the flow: the result is a new execution")]
-
-LOCAL = "http://127.0.0.1:8080"
-"""Where a server of the same machine listens by default."""
+State = Annotated[str, typer.Argument(metavar="STATE", help="SUCCESS, WARNING, FAILED, KILLED, CANCELLED or SKIPPED")]
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def kill(
     executions: Executions,
     cascade: Annotated[bool, typer.Option(help="kill their subflows, too")] = True,
@@ -39,13 +36,13 @@ def kill(
     _each(server, tenant, executions, lambda client, name: client.act(name, "kill", params=parameters))
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def pause(executions: Executions, server: Server = LOCAL, tenant: TenantName = "main") -> None:
     """Pause executions: nothing further begins, and what runs finishes."""
     _each(server, tenant, executions, lambda client, name: client.act(name, "pause"))
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def resume(
     executions: Executions,
     task_run: Annotated[str | None, typer.Option(help="the Pause's task run; the oldest by default")] = None,
@@ -54,12 +51,12 @@ def resume(
     tenant: TenantName = "main",
 ) -> None:
     """Resume paused executions, with what their Pause asks for."""
-    form = _inputs(inputs)
+    form = named_values("--input", inputs)
     parameters = {} if task_run is None else {"taskRunId": task_run}
     _each(server, tenant, executions, lambda client, name: client.act(name, "resume", params=parameters, form=form))
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def restart(
     executions: Executions, revision: Revision = None, server: Server = LOCAL, tenant: TenantName = "main"
 ) -> None:
@@ -68,7 +65,7 @@ def restart(
     _each(server, tenant, executions, lambda client, name: client.act(name, "restart", params=parameters))
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def replay(
     executions: Executions,
     task_run: Annotated[str | None, typer.Option(help="begin there; at the beginning by default")] = None,
@@ -78,45 +75,45 @@ def replay(
     tenant: TenantName = "main",
 ) -> None:
     """Replay executions as new ones, from the beginning or a task run, with the same inputs or others."""
-    form = _inputs(inputs)
+    form = named_values("--input", inputs)
     given = {"taskRunId": task_run, "revision": revision}
     parameters = {name: value for name, value in given.items() if value is not None}
     path = "replay-with-inputs" if form else "replay"
     _each(server, tenant, executions, lambda client, name: client.act(name, path, params=parameters, form=form or None))
 
 
-@app.command("change-state")
+@app.command("change-state", rich_help_panel=EXECUTIONS)
 def change_state(
     execution: Execution,
     task_run: Annotated[str, typer.Argument(metavar="TASK_RUN_ID", help="id of the task run")],
-    state: Annotated[str, typer.Argument(help="SUCCESS, WARNING, FAILED, KILLED, CANCELLED or SKIPPED")],
+    state: State,
     server: Server = LOCAL,
     tenant: TenantName = "main",
 ) -> None:
-    """Set a task run's state by hand; the execution goes on from there."""
+    """Change a task run's state by hand; the execution goes on from there."""
     body = {"taskRunId": task_run, "state": state}
     _each(server, tenant, [execution], lambda client, name: client.act(name, "change-state", json=body))
 
 
-@app.command("change-status")
+@app.command("change-status", rich_help_panel=EXECUTIONS)
 def change_status(
-    state: Annotated[str, typer.Argument(help="SUCCESS, WARNING, FAILED, KILLED, CANCELLED or SKIPPED")],
+    state: State,
     executions: Executions,
     server: Server = LOCAL,
     tenant: TenantName = "main",
 ) -> None:
-    """Set the state of ended executions by hand."""
+    """Change the status of ended executions by hand."""
     parameters = {"status": state}
     _each(server, tenant, executions, lambda client, name: client.act(name, "change-status", params=parameters))
 
 
-@app.command("force-run")
+@app.command("force-run", rich_help_panel=EXECUTIONS)
 def force_run(executions: Executions, server: Server = LOCAL, tenant: TenantName = "main") -> None:
     """Run executions now: past a queue, a schedule date or a pause."""
     _each(server, tenant, executions, lambda client, name: client.act(name, "force-run"))
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def unqueue(
     executions: Executions,
     state: Annotated[str, typer.Option(help="RUNNING, CANCELLED or FAILED")] = "RUNNING",
@@ -128,7 +125,7 @@ def unqueue(
     _each(server, tenant, executions, lambda client, name: client.act(name, "unqueue", params=parameters))
 
 
-@app.command("set-labels")
+@app.command("set-labels", rich_help_panel=EXECUTIONS)
 def set_labels(
     executions: Executions,
     labels: Annotated[list[str], typer.Option("--label", "-l", help="key:value, may be repeated")],
@@ -136,16 +133,11 @@ def set_labels(
     tenant: TenantName = "main",
 ) -> None:
     """Replace the labels of executions; those of the system stay."""
-    body = []
-    for label in labels:
-        key, colon, value = label.partition(":")
-        if not colon:
-            raise failed(f"--label {label}: expected key:value")
-        body.append({"key": key, "value": value})
+    body = [{"key": key, "value": value} for key, value in label_pairs(labels)]
     _each(server, tenant, executions, lambda client, name: client.act(name, "labels", json=body))
 
 
-@app.command()
+@app.command(rich_help_panel=EXECUTIONS)
 def delete(
     executions: Executions,
     logs: Annotated[bool, typer.Option(help="delete their logs and metrics, too")] = True,
@@ -166,19 +158,16 @@ def _each(
     ask: Callable[[Client, str], Mapping[str, Any] | None],
 ) -> None:
     """Ask for one execution after the other, and say what became of each."""
-    from runyard.client import ApiError, Client, NotFound, Refused  # noqa: PLC0415 -- imported where it is used, as in `cli`
+    from runyard.client import NotFound, Refused  # noqa: PLC0415 -- imported where it is used, as in `cli`
 
     refused = 0
-    try:
-        with Client(server, tenant) as client:
-            for execution_id in executions:
-                try:
-                    typer.echo(f"{execution_id}: {_told(client, execution_id, ask(client, execution_id))}")
-                except (NotFound, Refused) as error:
-                    refused += 1
-                    typer.echo(f"{execution_id}: refused: {error}")
-    except (ApiError, OSError) as error:
-        raise failed(str(error)) from None
+    with connected(server, tenant) as client:
+        for execution_id in executions:
+            try:
+                typer.echo(f"{execution_id}: {_told(client, execution_id, ask(client, execution_id))}")
+            except (NotFound, Refused) as error:
+                refused += 1
+                typer.echo(f"{execution_id}: refused: {error}")
     if refused:
         raise typer.Exit(1)
 
@@ -192,14 +181,3 @@ def _told(client: Client, execution_id: str, answer: Mapping[str, Any] | None) -
         return str(answer.get("message", "accepted"))
     state = answer["state"]["current"]
     return f"{state}" if answer["id"] == execution_id else f"new execution {answer['id']} is {state}"
-
-
-def _inputs(given: Sequence[str] | None) -> dict[str, str]:
-    """`name=value` options. Raises an exit that names a wrong one."""
-    inputs: dict[str, str] = {}
-    for item in given or ():
-        name, equals, value = item.partition("=")
-        if not equals:
-            raise failed(f"--input {item}: expected name=value")
-        inputs[name] = value
-    return inputs

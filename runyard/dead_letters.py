@@ -12,7 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from runyard.options import Config, DataDirectory, check_data, failed, read_settings
+from runyard.options import (
+    Config,
+    DataDirectory,
+    check_data,
+    connected,
+    failed,
+    read_settings,
+    since_as_duration,
+)
 
 app = typer.Typer(
     name="dead-letters",
@@ -46,15 +54,16 @@ def list_letters(
     server: Address = None,
     data: DataDirectory = None,
     service: Annotated[str | None, typer.Option(help="executor, worker or indexer")] = None,
-    since: Annotated[str | None, typer.Option(help="ISO 8601 duration back from now, such as PT1H")] = None,
+    since: Annotated[str | None, typer.Option(help="written within this time, such as 1h, 30d or PT1H")] = None,
     reason: Annotated[str | None, typer.Option(help="a part of the reason, in any case")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="newest first")] = 100,
     settled: Annotated[bool, typer.Option("--all", help="also those that were replayed")] = False,
     as_json: AsJson = False,
 ) -> None:
     """List dead letters that are open, newest first."""
+    within = since_as_duration(since)
     with _source(config, server, data) as source:
-        found = source.letters(service=service, since=since, reason=reason, limit=limit, settled=settled)
+        found = source.letters(service=service, since=within, reason=reason, limit=limit, settled=settled)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return
@@ -74,7 +83,7 @@ def list_letters(
 
 @app.command()
 def show(
-    origin: Annotated[str, typer.Argument(help="as the list names it: topic/partition/offset")],
+    origin: Annotated[str, typer.Argument(metavar="ORIGIN", help="as the list names it: topic/partition/offset")],
     config: Config = None,
     server: Address = None,
     data: DataDirectory = None,
@@ -89,7 +98,9 @@ def show(
 
 @app.command()
 def replay(
-    origins: Annotated[list[str] | None, typer.Argument(help="origins, as the list names them")] = None,
+    origins: Annotated[
+        list[str] | None, typer.Argument(metavar="ORIGIN", help="origins, as the list names them")
+    ] = None,
     config: Config = None,
     server: Address = None,
     data: DataDirectory = None,
@@ -120,18 +131,23 @@ def replay(
 @contextmanager
 def _source(config: Path | None, server: str | None, data: Path | None) -> Iterator[Source]:
     """A file that is named goes before a server, which the environment may name. What is wrong is told in one line."""
-    from runyard.client import ApiError, Client  # noqa: PLC0415 -- each command imports what it needs
+    from runyard.client import ApiError  # noqa: PLC0415 -- each command imports what it needs
     from runyard.letter_sources import Remote  # noqa: PLC0415
     from shared.ports import JournalError  # noqa: PLC0415
 
+    elsewhere = "" if data else "; --server asks an indexer or a standalone that runs, --data reads a standalone's file"
     try:
         if data is None and server is not None:
-            with Client(server, timeout=600.0) as client:
+            with connected(server, timeout=600.0) as client:
                 yield Remote(client)
         else:
             with _direct(config, data) as direct:
                 yield direct
-    except (ApiError, JournalError, OSError, RuntimeError) as error:
+    except typer.Exit:  # a RuntimeError that was told
+        raise
+    except JournalError as error:
+        raise failed(f"{error}{elsewhere}") from None
+    except (ApiError, OSError, RuntimeError) as error:
         raise failed(str(error)) from None
 
 

@@ -1,24 +1,44 @@
-"""Options: what several commands take, and how a command ends when something is wrong."""
+"""Options: what several commands take, how they reach a server, and how they end when something is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from pydantic import ValidationError
 
 from runyard import logs
+from shared.model.moment import format_duration, parse_age
 from shared.settings import Section, Settings, load
+
+if TYPE_CHECKING:
+    from runyard.client import Client
+
+LOCAL: Final = "http://127.0.0.1:8080"
+"""Where a server of the same machine listens by default."""
+
+SERVICES: Final = "Services"
+RUNNING: Final = "Run and search"
+EXECUTIONS: Final = "Act on executions"
+OPERATING: Final = "Operate"
+"""Under which heading `runyard --help` lists a command."""
 
 Config = Annotated[Path | None, typer.Option("--config", help="YAML file of settings; the environment wins over it")]
 Host = Annotated[str, typer.Option(help="address to listen on")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="port to listen on; 0 takes a free one")]
 Server = Annotated[str, typer.Option(envvar="RUNYARD_SERVER", help="address of an indexer or a standalone")]
 TenantName = Annotated[str, typer.Option("--tenant", help="tenant")]
+Query = Annotated[str | None, typer.Option("--query", "-q", help="Lucene syntax over the fields")]
+Namespace = Annotated[str | None, typer.Option(help="this namespace and those below it")]
+FlowId = Annotated[str | None, typer.Option("--flow", help="flow id")]
+States = Annotated[list[str] | None, typer.Option("--state", help="may be repeated: any of them")]
+Labels = Annotated[list[str] | None, typer.Option("--label", "-l", help="key:value, may be repeated: all of them")]
+Since = Annotated[str | None, typer.Option(help="started within this time, such as 1h, 30d or PT1H")]
+Inputs = Annotated[list[str] | None, typer.Option("--input", "-i", help="name=value, or name=@file, may be repeated")]
 DataDirectory = Annotated[
     Path | None,
     typer.Option(
@@ -106,3 +126,50 @@ def told() -> Iterator[None]:
         yield
     except (JournalError, OSError) as error:
         raise failed(str(error)) from None
+
+
+@contextmanager
+def connected(server: str, tenant: str = "main", timeout: float = 30.0) -> Iterator[Client]:
+    """A client of a server; what is wrong is told in one line, with its exit. `timeout`: seconds of one request."""
+    from runyard.client import ApiError, Client  # noqa: PLC0415 -- so that --help is quick
+
+    try:
+        with Client(server, tenant, timeout) as client:
+            yield client
+    except (ApiError, OSError) as error:
+        raise failed(str(error)) from None
+
+
+def since_as_duration(since: str | None) -> str | None:
+    """The option `--since` as the API has it: an ISO 8601 duration."""
+    return None if since is None else format_duration(age("--since", since))
+
+
+def age(option: str, text: str) -> int:
+    """Milliseconds of an age such as `1h` or `PT1H`."""
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise failed(f"{option}: {error}") from None
+
+
+def named_values(option: str, given: Sequence[str] | None) -> dict[str, str]:
+    """Values of a repeated `name=value` option."""
+    values: dict[str, str] = {}
+    for item in given or ():
+        name, equals, value = item.partition("=")
+        if not equals:
+            raise failed(f"{option} {item}: expected name=value")
+        values[name] = value
+    return values
+
+
+def label_pairs(given: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Key and value of each `--label key:value`."""
+    pairs = []
+    for item in given or ():
+        key, colon, value = item.partition(":")
+        if not colon:
+            raise failed(f"--label {item}: expected key:value")
+        pairs.append((key, value))
+    return pairs

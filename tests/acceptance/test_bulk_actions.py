@@ -142,7 +142,7 @@ def test_a_purge_takes_everything_of_its_executions_and_nothing_else(server: Ser
     dry = server.run("purge", "--older-than", "0s", "--flow", gone, "--dry-run")
     purged = server.run("purge", "--older-than", "0s", "--flow", gone, "--yes")
 
-    assert "delete: 1 executions" in dry.stdout
+    assert "delete: 1 execution\n" in dry.stdout
     assert purged.returncode == 0, purged.stdout + purged.stderr
     execution_id, uri = uris[gone]
     assert server.http.get(f"/executions/{execution_id}").status_code == 404

@@ -102,8 +102,9 @@ def test_inputs_and_labels_reach_the_execution(embedded: EmbeddedServer) -> None
         (["run", "{taskrun}", "-i", "a=@nowhere.txt"], "nowhere.txt"),
         (["taskruns", "-q", "colour:blue"], "colour"),
         (["taskruns", "--sort", "colour:asc"], "colour"),
+        (["taskruns", "--since", "soon"], "--since: 'soon' is neither"),
     ],
-    ids=["no file", "input", "label", "input file", "query", "sort"],
+    ids=["no file", "input", "label", "input file", "query", "sort", "since"],
 )
 def test_wrong_arguments_are_named(embedded: EmbeddedServer, arguments: list[str], words: str) -> None:
     """Each wrong argument gives an exit status that is not 0 and a message that names it, without a traceback."""
@@ -128,7 +129,18 @@ def test_task_runs_are_searched_by_all_filters(embedded: EmbeddedServer) -> None
     """`runyard taskruns` gives what the query, the flow, the state and the label select; `--json` the server's answer."""
     execution_id = embedded.run("run", str(EXAMPLES / "parallel.yaml")).stdout.split()[1]
     embedded.searched(execution_id, 4)
-    narrowed = ["--flow", "parallel", "--namespace", "company", "--state", "SUCCESS", "--label", "team:examples"]
+    narrowed = [
+        "--flow",
+        "parallel",
+        "--namespace",
+        "company",
+        "--state",
+        "SUCCESS",
+        "--label",
+        "team:examples",
+        "--since",
+        "1h",
+    ]
 
     table = embedded.run("taskruns", "-q", f"taskId:left AND executionId:{execution_id}", *narrowed)
     answer = embedded.run("taskruns", "-q", f"executionId:{execution_id}", "--sort", "taskId:asc", "--json", *narrowed)

@@ -194,15 +194,17 @@ def test_a_skipped_flow_goes_on_after_a_replay(standalone: Standalone) -> None:
         (["dead-letters", "replay"], "give origins, or --all"),
         (["dead-letters", "replay", "x", "--all"], "give origins, or --all"),
         (["dead-letters", "list", "--data", "."], "it is no data directory"),
+        (["dead-letters", "list", "--since", "soon"], "--since: 'soon' is neither"),
         (["dead-letters", "list", "--server", "http://127.0.0.1:9"], "does not answer"),
     ],
 )
 def test_wrong_arguments_are_named(tmp_path: Path, arguments: list[str], words: str) -> None:
-    """Each wrong argument gives an exit status that is not 0 and a message that names it, without a traceback."""
+    """Each wrong argument gives an exit status that is not 0 and one message that names it, without a traceback."""
     result = command(*arguments, cwd=tmp_path)
 
     assert result.returncode != 0
     assert words in result.stderr
+    assert result.stderr.count("runyard: ") == 1
     assert "Traceback" not in result.stderr
 
 

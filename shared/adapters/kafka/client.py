@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -14,6 +15,10 @@ from shared.ports import Inbound, JournalError, Outbound, RecordTooLarge, Topic
 from shared.settings import Settings
 
 LOG: Final = logging.getLogger("runyard.kafka")
+
+QUIET: Final = 10.0
+"""Seconds for which a line that was logged is not logged again: without a broker librdkafka says the same many times
+a second, and delivers a minute of it at once."""
 
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds that a look-up (metadata, offsets) may take: a broker that restarts is back within 5 to 20 s (measured)."""
@@ -52,6 +57,31 @@ BATCH_OVERHEAD: Final = 64 * 1024
 MOMENT_FIRST: Final = -2
 MOMENT_END: Final = -1
 """Kafka's special timestamps: the first offset, and the one after the last (read_committed: the last stable offset)."""
+
+
+class Repeats(logging.Filter):
+    """Lets a line through once in QUIET seconds, whichever client says it and however long it waited."""
+
+    _VARIES: Final = re.compile(r"rdkafka#\w+-\d+|\(after \d+ms[^)]*\)")
+    _KEPT: Final = 1000
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._now = now
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = self._VARIES.sub("", record.getMessage())
+        now = self._now()
+        if now - self._said.get(text, -QUIET) < QUIET:
+            return False
+        if len(self._said) >= self._KEPT:
+            self._said.clear()
+        self._said[text] = now
+        return True
+
+
+LOG.addFilter(Repeats())
 
 
 class Names:
