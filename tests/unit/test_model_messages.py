@@ -23,8 +23,8 @@ def golden() -> dict[str, dict[str, object]]:
 
 def test_every_type_has_a_golden_message() -> None:
     """No type of message is without one that was written down."""
-    assert bulk_actions.BulkActionRequested.__name__ in m._TYPES  # its module is loaded: the types of all are known
-    assert set(golden()) == set(m._TYPES)
+    assert bulk_actions.BulkActionRequested.__name__ in m.TYPES  # its module is loaded: the types of all are known
+    assert set(golden()) == set(m.TYPES)
 
 
 @pytest.mark.parametrize("name", sorted(golden()))
@@ -50,7 +50,7 @@ def test_readers_ignore_what_they_do_not_know(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(golden()))
 def test_a_message_without_a_required_field_is_unknown(name: str) -> None:
     """A message that lacks a required field raises UnknownMessage, which its reader dead-letters."""
-    for field in sorted(m.required(m._TYPES[name])):
+    for field in sorted(m.required(m.TYPES[name])):
         data = {key: value for key, value in golden()[name].items() if key != field}
         with pytest.raises(m.UnknownMessage, match=field):
             m.decode(json.dumps(data).encode())
