@@ -9,16 +9,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
+from indexer.kept import CACHE_BYTES, Kept, Snapshot
 from shared.flow_directory import FlowAnswer, FlowDirectory
 from shared.messages import EventRecord, FlowRejected, UnknownMessage, decode
-from shared.model.document import JSON_OPTIONS, Kind
+from shared.model.document import Kind
 from shared.ports import EventLog, Inbound, JournalError, Tail, Topic
 
 REJECTED: Final = "CommandRejected"
@@ -27,31 +27,10 @@ REJECTED: Final = "CommandRejected"
 REPEATED: Final = "CommandRepeated"
 """Name of the event that says of a command that it was carried out before."""
 
-CACHE_BYTES: Final = 256 * 1024 * 1024
-"""Bound of the documents kept (as JSON text): beside 20,000 small executions there is room for some large ones."""
-
-TASK_RUNS_KEPT: Final = 1_000
-"""Task runs kept of one execution: as many as an execution's answer lists (design: beyond 1,000 it is truncated)."""
-
-_ENTRY_BYTES: Final = 500
-"""Rough cost of an entry's own objects, counted so that many tiny executions stay bounded too."""
-
 _BATCH: Final = 5_000
 """Records of one poll: large enough that the events of one decision come in one batch."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Documents of one execution as of one event. Task runs are in the order of their creation."""
-
-    execution_id: str
-    seq: int  #: of the last event
-    whole: bool  #: every event from the first one was seen and nothing was left out
-    execution: Mapping[str, Any] | None
-    task_runs: tuple[Mapping[str, Any], ...]
-    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +49,6 @@ class Rejected:
 
 
 Answer = Accepted | Rejected | FlowAnswer
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What is kept of one execution: documents as bytes, parsed when they are asked for."""
-
-    whole: bool
-    seq: int = 0
-    execution: bytes | None = None
-    execution_seq: int = 0
-    tenant: str = ""
-    task_runs: dict[str, tuple[int, bytes]] = field(default_factory=dict)
-    size: int = _ENTRY_BYTES
-    deleted: bool = False
 
 
 @dataclass(slots=True)
@@ -111,11 +76,8 @@ class Recent:
         """`executions`, `size`: how many executions, and bytes of documents, are kept at most."""
         self._tail: Tail = log.tail([Topic.EXECUTION_EVENTS], since=time.time_ns() // 1_000_000)
         self._flows = flows
-        self._bound, self._size_bound = executions, size
         self._lock = threading.RLock()
-        self._entries: OrderedDict[str, _Entry] = OrderedDict()
-        self._execution_of: dict[str, str] = {}  #: of each kept task run
-        self._size = 0
+        self._kept = Kept(executions, size)
         self._pending: dict[str, _Pending] = {}
         self._by_target: dict[str, set[str]] = {}
         self._open: set[str] = set()
@@ -189,7 +151,7 @@ class Recent:
                     changed.add(message.execution_id)
             for command_id in tuple(self._open):
                 self._resolve(command_id, deliveries)
-            self._evict()
+            self._kept.evict()
             watchers = [watcher for execution_id in changed for watcher in self._watchers.get(execution_id, ())]
         for deliver, answer in deliveries:
             deliver(answer)
@@ -207,13 +169,11 @@ class Recent:
             if pending is not None and event.command_id is not None:
                 self._drop(event.command_id)
                 target = pending.target or event.execution_id
-                entry = self._entries.get(target)
-                shown = None if entry is None else _snapshot(target, entry)
-                deliveries.append((pending.deliver, Accepted(event.seq, shown)))
+                deliveries.append((pending.deliver, Accepted(event.seq, self._kept.snapshot(target))))
             return
         if event.kind == Kind.EXECUTION and event.document is not None:
             self._leave(event.execution_id, event.document["state"]["current"], deliveries)
-        self._keep(event)
+        self._kept.take(event)
         if pending is not None and event.command_id is not None:
             pending.accepted = event.seq
             if pending.target is None:
@@ -245,9 +205,7 @@ class Recent:
 
     def _tombstone(self, key: str) -> None:
         """A document's last record: of an execution, it says that it was deleted."""
-        entry = self._entries.get(key)
-        if entry is not None:
-            entry.deleted = True
+        self._kept.mark_deleted(key)
         for command_id in self._by_target.get(key, ()):
             pending = self._pending[command_id]
             if pending.accepted is not None:  # else it was another command that took the execution away
@@ -259,48 +217,7 @@ class Recent:
         assert pending is not None
         assert pending.target is not None
         assert pending.accepted is not None
-        entry = self._entries.get(pending.target)
-        snapshot = None if entry is None else _snapshot(pending.target, entry)
-        deliveries.append((pending.deliver, Accepted(pending.accepted, snapshot)))
-
-    def _keep(self, event: EventRecord) -> None:
-        entry = self._entries.get(event.execution_id)
-        if entry is None:
-            entry = _Entry(whole=event.seq <= 1)
-            self._entries[event.execution_id] = entry
-            self._size += entry.size
-        else:
-            self._entries.move_to_end(event.execution_id)
-        entry.seq = max(entry.seq, event.seq)
-        if event.event == "ExecutionDeleted":
-            entry.deleted = True
-        if event.document is None or event.id is None:
-            return
-        body = orjson.dumps(event.document, option=JSON_OPTIONS)
-        if event.kind == Kind.EXECUTION:
-            if event.seq >= entry.execution_seq:
-                self._grow(entry, len(body) - len(entry.execution or b""))
-                entry.execution, entry.execution_seq = body, event.seq
-                entry.tenant = event.document["tenantId"]
-        elif event.kind == Kind.TASK_RUN:
-            known = entry.task_runs.get(event.id)
-            if known is None and len(entry.task_runs) >= TASK_RUNS_KEPT:
-                entry.whole = False
-            elif known is None or event.seq >= known[0]:
-                self._grow(entry, len(body) - (0 if known is None else len(known[1])))
-                entry.task_runs[event.id] = (event.seq, body)
-                self._execution_of[event.id] = event.execution_id
-
-    def _grow(self, entry: _Entry, by: int) -> None:
-        entry.size += by
-        self._size += by
-
-    def _evict(self) -> None:
-        while self._entries and (len(self._entries) > self._bound or self._size > self._size_bound):
-            _, entry = self._entries.popitem(last=False)
-            self._size -= entry.size
-            for task_run_id in entry.task_runs:
-                self._execution_of.pop(task_run_id, None)
+        deliveries.append((pending.deliver, Accepted(pending.accepted, self._kept.snapshot(pending.target))))
 
     def _flow_answered(self, answer: FlowAnswer) -> None:
         if answer.command_id is None:
@@ -315,8 +232,7 @@ class Recent:
     def snapshot(self, tenant: str, execution_id: str) -> Snapshot | None:
         """What is kept of an execution of the tenant."""
         with self._lock:
-            entry = self._entries.get(execution_id)
-            found = None if entry is None else _snapshot(execution_id, entry)
+            found = self._kept.snapshot(execution_id)
         if found is None:
             return None
         owners = [found.execution] if found.execution is not None else found.task_runs[:1]
@@ -327,21 +243,17 @@ class Recent:
     def execution(self, tenant: str, execution_id: str) -> tuple[int, Mapping[str, Any]] | None:
         """An execution's latest document with its sequence number, cheaper than a snapshot."""
         with self._lock:
-            entry = self._entries.get(execution_id)
-            if entry is None or entry.execution is None or entry.tenant != tenant:
-                return None
-            seq, body = entry.execution_seq, entry.execution
-        return seq, orjson.loads(body)
+            found = self._kept.execution(tenant, execution_id)
+        return None if found is None else (found[0], orjson.loads(found[1]))
 
     def task_run(self, tenant: str, task_run_id: str) -> tuple[int, Mapping[str, Any]] | None:
         """A task run's latest document with its sequence number."""
         with self._lock:
-            entry = self._entries.get(self._execution_of.get(task_run_id, ""))
-            if entry is None or entry.deleted:
-                return None
-            seq, body = entry.task_runs[task_run_id]
-        document = orjson.loads(body)
-        return (seq, document) if document["tenantId"] == tenant else None
+            found = self._kept.task_run(task_run_id)
+        if found is None:
+            return None
+        document = orjson.loads(found[1])
+        return (found[0], document) if document["tenantId"] == tenant else None
 
     def expect(
         self,
@@ -399,19 +311,8 @@ class Recent:
         """Sizes, for /metrics."""
         with self._lock:
             return {
-                "recent_executions": len(self._entries),
-                "recent_bytes": self._size,
+                "recent_executions": len(self._kept),
+                "recent_bytes": self._kept.size,
                 "commands_awaiting_answer": len(self._pending),
                 "followers": sum(len(watchers) for watchers in self._watchers.values()),
             }
-
-
-def _snapshot(execution_id: str, entry: _Entry) -> Snapshot:
-    return Snapshot(
-        execution_id,
-        entry.seq,
-        entry.whole,
-        None if entry.execution is None else orjson.loads(entry.execution),
-        tuple(orjson.loads(body) for _, body in entry.task_runs.values()),
-        entry.deleted,
-    )

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Self
 
 from indexer.api.tenancy import Tenant
-from indexer.recent import TASK_RUNS_KEPT, Snapshot
+from indexer.kept import TASK_RUNS_KEPT, Snapshot
 from shared.model.document import Kind, execution_json, task_run_json
 from shared.model.identifier import time_of
 from shared.model.query import Page

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from indexer.api.errors import not_found, refused
 from indexer.api.services import Services
 from indexer.bulk.jobs import Job
-from indexer.recent import Snapshot
+from indexer.kept import Snapshot
 from shared.flow_directory import FlowDirectory
 from shared.key_values import KeyValues
 from shared.messages import FlowStored

@@ -148,7 +148,7 @@ def test_restart_and_replay(server: EmbeddedServer) -> None:
     assert awaited(server, new_id, "SUCCESS")["inputs"] == {"good": "yes"}
     carried = awaited(server, told(from_there)[0].split()[2], "FAILED")
     assert [run["taskId"] for run in carried["taskRunList"]] == ["first", "bad"]
-    assert (unknown.returncode, told(unknown)) == (1, ["refused: task run nothing is not known"])
+    assert (unknown.returncode, told(unknown)) == (1, ["refused: No task found: task run nothing is not known"])
     assert told(server.run("restart", new_id)) == ["refused: No task found to restart execution from!"]
 
 

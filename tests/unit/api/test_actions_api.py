@@ -199,7 +199,7 @@ def gone(api: Api) -> str:
     """An execution that has ended and left the executor and the tail."""
     execution_id = ended(api)
     api.executor.leave(execution_id)
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
     api.executor.commands.clear()
     return execution_id
 

@@ -149,7 +149,7 @@ def test_task_runs_that_search_does_not_show_yet_are_found_by_a_refresh(api: Api
     api.save()
     body = api.run(params={"wait": "true"})
     run_id = body["taskRunList"][0]["id"]
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
     api.store.hidden.add(run_id)
 
     shown = api.get(f"/api/v1/main/executions/{body['id']}").json()
@@ -291,7 +291,7 @@ def test_task_runs_are_searched(api: Api) -> None:
     assert (run["executionId"], run["taskId"], run["attemptsCount"]) == (body["id"], "t", 1)
     assert run["labels"][0] == {"key": "team", "value": "blue"}
     assert api.get("/api/v1/main/taskruns/none").status_code == 404
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
     assert api.get(f"/api/v1/main/taskruns/{run['id']}").json()["id"] == run["id"]
     assert api.store.documents[Kind.TASK_RUN, run["id"]].version == 4
 

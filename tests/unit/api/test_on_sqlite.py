@@ -108,7 +108,7 @@ def test_an_execution_is_read_by_id_with_or_without_the_tail(api: Api) -> None:
     body = api.run(params={"wait": "true"}, files={"data": ("a.txt", b"content")})
     path = f"/api/v1/main/executions/{body['id']}"
     recent = api.get(path).json()
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
     stored = api.get(path).json()
     assert stored == recent
     assert api.get(f"{path}/file", params={"path": body["inputs"]["data"]}).content == b"content"

@@ -148,7 +148,7 @@ def test_values_are_escaped_on_both_pages(api: Api) -> None:
         "level": "INFO", "message": EVIL, "timestamp": "2026-11-23T10:00:00.000Z", "index": 0,
     }  # fmt: skip
     api.store.write([run, Versioned(Kind.LOG, "l1", 1, line, body["id"])])
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
 
     for path in ("/ui/main/taskruns", f"/ui/main/executions/{body['id']}"):
         answer = api.get(path)
@@ -236,7 +236,7 @@ def test_a_task_run_that_is_not_listed_is_shown_where_it_is_asked_for(
     monkeypatch.setattr(reading, "LISTED", 2)
     api.save()
     execution_id = api.run(params={"wait": "true"})["id"]
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
     runs = [
         task_run(number, executionId=execution_id, createdSeq=number, **({} if parent is None else {"parentTaskRunId": parent}))
         for number, parent in ((1, None), (2, None), (3, "taskrun-number-0001"), (4, "taskrun-number-0003"))
@@ -272,7 +272,7 @@ def test_another_tenant_sees_nothing_on_the_pages(api: Api, monkeypatch: pytest.
     assert "runyard run FLOW.yaml --server http://test --tenant other" in api.get("/ui/other/taskruns").text
     api.save(FLOW)
     body = api.run(params={"wait": "true"})
-    api.recent._entries.clear()
+    api.recent._kept._entries.clear()
     assert api.get(f"/ui/other/executions/{body['id']}").status_code == 404
 
 
