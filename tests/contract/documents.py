@@ -9,8 +9,10 @@ from shared.model.moment import Millis, iso
 from shared.model.query import Page, Query
 from shared.ports import DocumentStore, Outcome, Versioned
 
-#: 2026-11-20T10:00:00Z: when the documents' executions start.
 START: Millis = 1_795_168_800_000
+"""2026-11-20T10:00:00Z: when the documents' executions start."""
+
+DAY: Millis = 86_400_000
 
 TENANT = "main"
 

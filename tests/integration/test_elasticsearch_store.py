@@ -1,6 +1,6 @@
 """What only Elasticsearch has: templates, indices by period, generations, deep pages, and how its errors are read.
 
-The store's contract, which SQLite keeps too, is in tests/contract/test_document_store.py.
+The store's contract, which SQLite keeps too, is in tests/contract.
 """
 
 from __future__ import annotations
