@@ -97,8 +97,9 @@ async def _prepare(tenant: Tenant, question: Question) -> Question | Rejected | 
     assert isinstance(command, ExecutionCommand)
     try:
         if isinstance(command, DeleteExecution):
+            read_at = now()
             documents = await blocking(snapshots.documents_of, tenant, command.execution_id)
-            return replace(question, command=replace(command, documents=documents))
+            return replace(question, command=replace(command, at=read_at, documents=documents))
         if not isinstance(command, _RECALLED_FOR):
             return await blocking(_has_ended, tenant, command.execution_id)  # type: ignore[no-any-return]
         refusal = await recall(tenant, command.execution_id, restarts=isinstance(command, RestartExecution))
@@ -109,6 +110,7 @@ async def _prepare(tenant: Tenant, question: Question) -> Question | Rejected | 
 
 async def recall(tenant: Tenant, execution_id: str, *, restarts: bool = False) -> Rejected | None:
     """Bring an execution back, with `restarts` also the batches' executions that its restart repeats. Raises 422."""
+    read_at = now()  # the executor judges by it whether the snapshot still holds
     snapshot = await blocking(snapshots.snapshot_of, tenant, execution_id)
     if restarts:
         for child in snapshots.children_to_recall(snapshot):
@@ -117,7 +119,7 @@ async def recall(tenant: Tenant, execution_id: str, *, restarts: bool = False) -
             except ApiError as error:  # the batch then says so in its own words
                 _log.warning("execution %s, a batch of %s, can't come back: %s", child, execution_id, error.message)
     carried = await blocking(snapshots.sent, tenant, snapshot)
-    command = RecallExecution(execution_id, new_id(), now(), tenant=tenant.name, snapshot=carried)
+    command = RecallExecution(execution_id, new_id(), read_at, tenant=tenant.name, snapshot=carried)
     more = len(snapshot["task_runs"]) * PER_TASK_RUN
     answer = await tenant.services.commands.ask(Question(command, execution_id), more)
     if answer is not None:

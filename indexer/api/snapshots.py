@@ -7,7 +7,7 @@ the command that needs it is refused with the reason.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -89,12 +89,13 @@ def documents_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
     document = _header(tenant, execution_id)
     for kind in (Kind.TASK_RUN, Kind.ENTRY):
         tenant.services.store.refresh(kind, execution_id)
-    runs, entries = (_all(tenant, kind, execution_id) for kind in (Kind.TASK_RUN, Kind.ENTRY))
-    return {
-        "seq": max(int(each["seq"]) for each in (document, *runs, *entries)),
-        "task_runs": [each["id"] for each in runs],
-        "entries": [each["id"] for each in entries],
-    }
+    last = int(document["seq"])
+    ids: dict[Kind, list[str]] = {Kind.TASK_RUN: [], Kind.ENTRY: []}
+    for kind, names in ids.items():
+        for each in _each(tenant, kind, execution_id):  # not all at once: there may be very many
+            names.append(each["id"])
+            last = max(last, int(each["seq"]))
+    return {"seq": last, "task_runs": ids[Kind.TASK_RUN], "entries": ids[Kind.ENTRY]}
 
 
 def children_to_recall(snapshot: Mapping[str, Any]) -> list[str]:
@@ -119,15 +120,18 @@ def _header(tenant: Tenant, execution_id: str) -> Document:
 
 
 def _all(tenant: Tenant, kind: Kind, execution_id: str) -> list[Document]:
+    return list(_each(tenant, kind, execution_id))
+
+
+def _each(tenant: Tenant, kind: Kind, execution_id: str) -> Iterator[Document]:
     query = tenant.query(kind, execution_ids=(execution_id,), include_superseded=True)
-    found: list[Document] = []
     cursor = None
     while True:
         page = tenant.search(query, Page(1, _PAGE, ((_BY_START[kind], True),), cursor))
-        found.extend(page.documents)
+        yield from page.documents
         cursor = page.cursor
         if cursor is None or len(page.documents) < _PAGE:
-            return found
+            return
 
 
 def _errors(tenant: Tenant, execution_id: str) -> Sequence[Document]:

@@ -233,3 +233,69 @@ def test_a_repeated_command_is_answered_as_before(stand: Stand) -> None:
     first, second = answers(stand, "resume")
     assert first == second
     assert first[0] == "CommandRejected"
+
+
+def test_a_snapshot_read_long_ago_is_refused(stand: Stand) -> None:
+    """Given a recall that comes so late that the execution may have come, gone on and left since, it is refused."""
+    execution_id = failed(stand)
+    leave(stand)
+    old, read = snapshot(stand, execution_id), stand.now
+    recall(stand, execution_id, old, "first")
+    stand.send(m.RestartExecution(execution_id, "restart", stand.now))
+    stand.settle(FakeWorker(stand, "w2"))
+    last = max(event.seq for event in stand.history())
+    leave(stand)
+
+    stand.send(m.RecallExecution(execution_id, "late", read, tenant="main", snapshot=old))
+    stand.settle()
+
+    ((event, reason),) = answers(stand, "late")
+    assert event == "CommandRejected"
+    assert "send the command again" in (reason or "")
+    assert entries(stand, execution_id) == []
+    assert max(event.seq for event in stand.history()) == last
+
+
+def test_documents_listed_long_ago_delete_nothing(stand: Stand) -> None:
+    """Given a deletion whose documents were listed before the execution came and left again, it is refused."""
+    execution_id = failed(stand)
+    leave(stand)
+    read = stand.now
+    stand.pass_time(3601)
+
+    stand.send(m.DeleteExecution(execution_id, "late", read, documents={"seq": 9, "task_runs": [], "entries": []}))
+    stand.settle()
+
+    ((event, _),) = answers(stand, "late")
+    assert event == "CommandRejected"
+    assert not [each for each in stand.history() if each.event == "ExecutionDeleted"]
+
+
+def test_a_repeated_deletion_is_accepted(stand: Stand) -> None:
+    """Given a deletion whose answer was lost, when it comes again, it is answered as before, not as of one unknown."""
+    execution_id = failed(stand)
+    delete = m.DeleteExecution(execution_id, "delete", stand.now)
+
+    stand.send(delete)
+    stand.settle()
+    stand.send(delete)
+    stand.settle()
+
+    assert [event for event, _ in answers(stand, "delete")] == ["ExecutionDeleted", "CommandRepeated"]
+
+
+def test_a_deleted_execution_is_not_created_again(stand: Stand) -> None:
+    """Given a deleted execution, when the command that created it comes again, it is refused."""
+    execution_id = failed(stand)
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now))
+    stand.settle()
+
+    flow = stand.plans["f"].flow
+    again = m.CreateExecution(
+        execution_id, "again", stand.now, tenant=flow.tenant, namespace=flow.namespace, flow_id="f", flow_revision=1
+    )
+    stand.send(again)
+    stand.settle()
+
+    assert answers(stand, "again") == [("CommandRejected", "the execution was deleted")]
+    assert stand.execution(execution_id) is None
