@@ -21,10 +21,12 @@ from shared.model.execution import Execution
 from shared.model.moment import Millis
 from shared.ports import Outbound, Topic
 
-STEP: Final = 2000
-"""Entries that one step removes of an execution that leaves."""
+STEP: Final = 5000
+"""Entries and timers that one step removes of executions that leave, whether of one or of hundreds: a transaction that
+removes millions would outlive its timeout, and be tried again for ever."""
 AGAIN: Final = 60_000
-"""Milliseconds until an ended execution that is not in the search store yet is looked at again."""
+"""Milliseconds at least until an ended execution that is not in the search store yet is looked at again; the longer it
+has waited, the longer: all that have ended while the indexers were away should not keep the executor busy."""
 
 _EXPIRE: Final = "expire"
 _FORGET: Final = "forget"
@@ -36,6 +38,11 @@ class Departures:
     def __init__(self, timers: Timers, fleet: Fleet, keep_ended: Millis) -> None:
         """`fleet`: knows how far the indexers are. `keep_ended`: ms that an ended execution stays at least."""
         self._timers, self._fleet, self._keep = timers, fleet, keep_ended
+        self._room = STEP
+
+    def begin(self) -> None:
+        """A new step."""
+        self._room = STEP
 
     def ended(self, partition: Partition, execution: Execution, now: Millis) -> None:
         """It has ended, or something happened to it after its end: only the last time counts."""
@@ -77,17 +84,23 @@ class Departures:
         busy = execution.scope.open > 0 or execution.labels_due  # tasks after the end still run, or labels are shown
         if busy or awaited > now:  # or its retry is still to come
             self.ended(partition, execution, max(now, awaited))
+        elif self._room <= 0:
+            self._timers.set(partition, now, wake)  # with the next step
         elif not self._awaits_index(partition, wake, now):
             partition.batch.put(header_key(execution.id), None)
+            self._room -= 1
             self._leave(partition, wake, now)
 
     def _leave(self, partition: Partition, wake: WakeTimer, now: Millis) -> None:
         """Drop the entries of an execution whose header is gone, and its timers: no command finds half of one."""
-        more = self._timers.cancel(partition, wake.execution_id, STEP)
-        keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), STEP)]
+        waiting = len(self._timers)
+        more = self._timers.cancel(partition, wake.execution_id, self._room)
+        self._room -= waiting - len(self._timers)
+        keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), self._room)]
         for key in keys:
             partition.batch.put(key, None)
-        if more or len(keys) == STEP:
+        self._room -= len(keys)
+        if more or self._room <= 0:
             self._timers.set(partition, now, replace(wake, data={"leaving": True}))
 
     def _forget(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound]:
@@ -101,10 +114,12 @@ class Departures:
 
     def _awaits_index(self, partition: Partition, wake: WakeTimer, now: Millis) -> bool:
         """Whether the search store lacks what happened when the timer was set; then it is set again."""
-        waits = self._fleet.projected.get(partition.number, 0) < wake.at - self._keep
-        if waits:
-            self._timers.set(partition, now + min(self._keep, AGAIN), wake)
-        return waits
+        projected = self._fleet.projected.get(partition.number)
+        if projected is not None and projected >= wake.at - self._keep:
+            return False
+        overdue = now - wake.at if projected is not None else 0  # an executor that has just begun hears of it soon
+        self._timers.set(partition, now + min(self._keep, max(AGAIN, overdue)), wake)
+        return True
 
 
 def _retry_key(execution_id: str) -> str:

@@ -90,7 +90,9 @@ def _outdated(draft: Draft, command: RecallExecution | DeleteExecution) -> str |
     age = draft.now - command.at
     if age < draft.env.snapshots_last:
         return None
-    return f"the search store was read {age // 1000} s ago for this, which may not hold any more: send the command again"
+    return (
+        f"the search store was read {age // 1000} s ago for this, which may not hold any more: send the command again"
+    )
 
 
 def _entries(execution_id: str, snapshot: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ import pytest
 from executor import departures
 from shared import messages as m
 from shared.model.document import Kind
+from shared.ports import Aborted, Step
 from tests.executor_stand import FakeWorker, Stand
 
 FLOW = """
@@ -92,6 +93,8 @@ def test_it_stays_until_it_is_indexed(stand: Stand) -> None:
         stand.settle()
     assert stand.state(execution_id) == "FAILED"
 
+    stand.pass_time(1)  # an indexer is heard of again
+    stand.settle()
     leave(stand)
     assert entries(stand, execution_id) == []
 
@@ -299,3 +302,46 @@ def test_a_deleted_execution_is_not_created_again(stand: Stand) -> None:
 
     assert answers(stand, "again") == [("CommandRejected", "the execution was deleted")]
     assert stand.execution(execution_id) is None
+
+
+def test_many_executions_leave_in_steps(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given executions that leave at one moment, when there are more entries than fit a step, it removes no more."""
+    worker = FakeWorker(stand, "w1")
+    ids = [stand.create() for _ in range(12)]
+    stand.settle(worker)
+    monkeypatch.setattr(departures, "STEP", 20)
+    stand.pass_time(3601)
+    stand.step(1)
+    stand.pass_time(61)
+    before = sum(len(entries(stand, each)) for each in ids)
+    steps = []
+    while any(entries(stand, each) for each in ids):
+        stand.step(1)
+        after = sum(len(entries(stand, each)) for each in ids)
+        steps.append(before - after)
+        before = after
+
+    assert max(steps) <= 20
+    assert all(steps)
+
+
+def test_a_step_that_is_too_much_at_once_is_tried_in_smaller_ones(stand: Stand) -> None:
+    """Given a journal that takes no large transaction, when much is to be done, it is done in small ones."""
+    journal, real = stand.journal, stand.journal.commit
+    sizes = []
+
+    def commit(step: Step) -> None:
+        sizes.append(sum(len(changes) for changes in step.writes.values()))
+        if sizes[-1] > 30:
+            for topic, number in step.positions:
+                journal._next[topic, number] = journal._group.position(topic, number)
+            raise Aborted("its timeout was over")
+        real(step)
+
+    journal.commit = commit  # type: ignore[method-assign]
+    ids = [stand.create() for _ in range(40)]
+
+    stand.settle(FakeWorker(stand, "w1"))
+
+    assert [stand.state(each) for each in ids] == ["SUCCESS"] * 40
+    assert max(sizes) > 30
