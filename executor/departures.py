@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
+from executor import history
 from executor.engine.entries import deleted_key, header_key
 from executor.engine.entries import prefix as execution_prefix
 from executor.fleet import Fleet
@@ -29,6 +30,7 @@ AGAIN: Final = 60_000
 has waited, the longer: all that have ended while the indexers were away should not keep the executor busy."""
 
 _EXPIRE: Final = "expire"
+_ERASE: Final = "erase"
 _FORGET: Final = "forget"
 
 
@@ -48,8 +50,14 @@ class Departures:
         """It has ended, or something happened to it after its end: only the last time counts."""
         self._wake(partition, _EXPIRE, execution.id, now + self._keep, {"seq": execution.seq})
 
-    def deleted(self, partition: Partition, execution_id: str, now: Millis) -> None:
-        """Its deletion is in the log now. What it still waited for would only lie there until it is due."""
+    def deleted(self, partition: Partition, execution_id: str, now: Millis, *, rest: bool) -> None:
+        """Its deletion is in the log now. What it still waited for would only lie there until it is due.
+
+        `rest`: all entries but its header are still here, and go in steps.
+        """
+        if rest:
+            self._wake(partition, _ERASE, execution_id, now)
+            return
         self._timers.cancel(partition, execution_id)
         self._wake(partition, _FORGET, execution_id, now + self._keep)
 
@@ -63,6 +71,8 @@ class Departures:
         if wake.timer == _EXPIRE:
             self._expire(partition, wake, now)
             return ()
+        if wake.timer == _ERASE:
+            return self._erase(partition, wake, now)
         return self._forget(partition, wake, now) if wake.timer == _FORGET else None
 
     def _wake(
@@ -93,15 +103,32 @@ class Departures:
 
     def _leave(self, partition: Partition, wake: WakeTimer, now: Millis) -> None:
         """Drop the entries of an execution whose header is gone, and its timers: no command finds half of one."""
+        _, more = self._remove(partition, wake.execution_id)
+        if more:
+            self._timers.set(partition, now, replace(wake, data={"leaving": True}))
+
+    def _erase(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound]:
+        """As `_leave`, for an execution that was deleted: its documents go, too."""
+        removed, more = self._remove(partition, wake.execution_id)
+        if more:
+            self._timers.set(partition, now, wake)
+        else:
+            self._wake(partition, _FORGET, wake.execution_id, now + self._keep)
+        names = [name for name in map(history.document_name, removed) if name is not None]
+        return [Outbound(Topic.EXECUTION_EVENTS, name, None, partition.number) for name in names]
+
+    def _remove(self, partition: Partition, execution_id: str) -> tuple[list[str], bool]:
+        """Remove what still fits this step of an execution's timers and entries; these, and whether there are more."""
         waiting = len(self._timers)
-        more = self._timers.cancel(partition, wake.execution_id, self._room)
+        more = self._timers.cancel(partition, execution_id, self._room)
         self._room -= waiting - len(self._timers)
-        keys = [key for key, _ in islice(partition.batch.scan(execution_prefix(wake.execution_id)), self._room)]
+        mark = deleted_key(execution_id)  # which stays
+        found = (key for key, _ in partition.batch.scan(execution_prefix(execution_id)) if key != mark)
+        keys = list(islice(found, self._room))
         for key in keys:
             partition.batch.put(key, None)
         self._room -= len(keys)
-        if more or self._room <= 0:
-            self._timers.set(partition, now, replace(wake, data={"leaving": True}))
+        return keys, more or self._room <= 0
 
     def _forget(self, partition: Partition, wake: WakeTimer, now: Millis) -> Sequence[Outbound]:
         """The record of a deletion goes, too, once the indexers have seen it: nothing of the execution is left."""

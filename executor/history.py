@@ -119,6 +119,14 @@ def _removals(event: ExecutionDeleted, command_id: str | None, partition: int) -
         yield Outbound(Topic.EXECUTION_EVENTS, name, None, partition)
 
 
+def document_name(key: str) -> str | None:
+    """The id of the document that shows an entry of its own; None where another one's does."""
+    kind = key.split("/", 3)[2]
+    if kind == "r":
+        return key.rsplit("/", 1)[1]
+    return key[2:] if kind in ("v", "b") else None
+
+
 def document_of(execution: Execution, entries: Entries) -> dict[str, Any]:
     """The execution's document as of now."""
     inputs = entries.get(inputs_key(execution.id)) if execution.has_inputs else None

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from executor import departures
+from executor.engine import labels
 from shared import messages as m
 from shared.model.document import Kind
 from shared.ports import Aborted, Step
@@ -345,3 +346,30 @@ def test_a_step_that_is_too_much_at_once_is_tried_in_smaller_ones(stand: Stand) 
 
     assert [stand.state(each) for each in ids] == ["SUCCESS"] * 40
     assert max(sizes) > 30
+
+
+def test_a_large_execution_is_deleted_in_steps(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given more entries than a deletion removes at once, its documents go in steps, and nothing brings it back."""
+    execution_id = failed(stand)
+    known = snapshot(stand, execution_id)
+    monkeypatch.setattr(labels, "AT_ONCE", 3)
+    monkeypatch.setattr(departures, "STEP", 3)
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now))
+    stand.step(1)
+
+    assert stand.execution(execution_id) is None
+    between = tombstones(stand)
+    recall(stand, execution_id, known, "late")
+    stand.executor()
+    stand.settle()
+
+    assert [event for event, _ in answers(stand, "delete")] == ["ExecutionDeleted"]
+    assert answers(stand, "late") == [("CommandRejected", "the execution was deleted")]
+    documents = {each["id"] for each in (*known["task_runs"], *known["entries"])}
+    assert between < documents
+    assert tombstones(stand) == documents
+    assert entries(stand, execution_id) == [f"x/{execution_id}/d"]
+    leave(stand)
+    assert execution_id in tombstones(stand)
+    for partition in stand.processor._owned.values():
+        assert list(partition.entries.keys("")) == []
