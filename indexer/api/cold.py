@@ -35,7 +35,9 @@ from shared.model.document import Kind
 from shared.model.identifier import new_id
 
 GROUP: Final = 20
-"""Executions that are brought back together: each is some searches, and a search node takes about as many at once."""
+"""Executions that are brought back together: each is some searches, and a search node takes about as many at once.
+
+Fewer where they are large: their documents lie in memory here, and become state of the executor in one transaction."""
 
 PER_TASK_RUN: Final = 0.002
 """Seconds more to wait for each task run: it takes a tenth of that (measured), and longer on a busy machine."""
@@ -68,8 +70,8 @@ async def ask_all(tenant: Tenant, questions: Sequence[Question]) -> list[Answer 
         if not absent:
             break
         again: list[tuple[int, Question]] = []
-        for start in range(0, len(absent), GROUP):
-            group = absent[start : start + GROUP]
+        weights = await asyncio.gather(*(_weight(tenant, questions[number]) for number in absent))
+        for group in groups(absent, weights):
             prepared = await _prepare_all(tenant, [questions[number] for number in group])
             for number, result in zip(group, prepared, strict=True):
                 if isinstance(result, Question):
@@ -81,6 +83,24 @@ async def ask_all(tenant: Tenant, questions: Sequence[Question]) -> list[Answer 
         ):
             answers[number] = answer
     return answers
+
+
+async def _weight(tenant: Tenant, question: Question) -> int:
+    assert isinstance(question.command, ExecutionCommand)
+    return await blocking(snapshots.weight, tenant, question.command.execution_id)  # type: ignore[no-any-return]
+
+
+def groups(numbers: Sequence[int], weights: Sequence[int]) -> list[list[int]]:
+    """Numbers in groups, of which none has too many, nor too much weight: task runs."""
+    found: list[list[int]] = []
+    together = 0
+    for number, weight in zip(numbers, weights, strict=True):
+        if not found or len(found[-1]) >= GROUP or together + weight > snapshots.MOST:
+            found.append([])
+            together = 0
+        found[-1].append(number)
+        together += weight
+    return found
 
 
 def _not_here(answer: Answer | None) -> bool:

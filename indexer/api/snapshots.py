@@ -60,6 +60,12 @@ def snapshot_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
     }
 
 
+def weight(tenant: Tenant, execution_id: str) -> int:
+    """How many task runs an execution's snapshot has at most; 0 where none can be made of it. Blocks."""
+    found = tenant.document(Kind.EXECUTION, execution_id, execution_id)
+    return 0 if found is None else min(MOST, int(found[1].get(ENTRY, {}).get("task_runs", 0)))
+
+
 def sent(tenant: Tenant, snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """The snapshot as a command carries it: a reference to a file where it is large. Blocks."""
     content = orjson.dumps(snapshot, option=JSON_OPTIONS)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from indexer.api import cold, snapshots
 from shared.messages import (
     DeleteExecution,
     EventRecord,
@@ -232,6 +233,20 @@ def test_a_large_execution_comes_back_by_a_file(api: Api) -> None:
     assert uri.startswith(f"kestra:///company/team/hello/executions/{execution_id}/recall-")
     assert size > 100
     assert list(api.blobs.list("main/")) == []  # it has been read
+
+
+def test_large_executions_come_back_one_after_another(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions come back together as far as their task runs fit one snapshot; one that is too large is refused."""
+    assert cold.groups([3, 5, 8, 9], [1, snapshots.MOST - 1, 1, 0]) == [[3, 5], [8, 9]]
+    assert [len(group) for group in cold.groups(range(50), [0] * 50)] == [20, 20, 10]
+    ids = [gone(api) for _ in range(3)]
+    monkeypatch.setattr(snapshots, "MOST", 1)
+
+    assert api.post(f"{ROOT}/replay/by-ids", json=ids).json() == {"count": 3}
+    monkeypatch.setattr(snapshots, "MOST", 0)
+    refused = api.post(f"{ROOT}/{gone(api)}/replay")
+
+    assert "its 1 task runs are more than the 0" in refused.json()["message"]
 
 
 def test_what_the_search_store_lacks_refuses_a_command(api: Api) -> None:
