@@ -112,7 +112,13 @@ def _kept(event: Event) -> Iterator[tuple[str, Any]]:
 def _removals(event: ExecutionDeleted, command_id: str | None, partition: int) -> Iterator[Outbound]:
     """The deletion under the execution's key, and a tombstone for each other document's: compaction forgets them."""
     record = EventRecord(
-        event=event.name, execution_id=event.execution_id, seq=event.seq, at=event.at, command_id=command_id
+        event=event.name,
+        execution_id=event.execution_id,
+        seq=event.seq,
+        at=event.at,
+        # Whose documents go: the execution's own, which says it, may never have got into the store.
+        document=None if event.tenant is None else {"tenantId": event.tenant},
+        command_id=command_id,
     )
     yield Outbound(Topic.EXECUTION_EVENTS, event.execution_id, record.to_bytes(), partition)
     for name in (*event.task_runs, *event.entries):

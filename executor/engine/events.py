@@ -133,6 +133,7 @@ class ExecutionDeleted(ExecutionEvent):
     task_runs: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
     rest: bool = False
+    tenant: str | None = None  #: None where the command of an earlier version does not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,10 +103,11 @@ def delete(draft: Draft) -> str | None:
         if not run.state.terminated:  # it runs after the end, and nobody could stop it any more
             kills.let_go(draft, run)
     if sum(1 for _ in islice(draft.state.scan(prefix(draft.execution_id)), AT_ONCE + 1)) > AT_ONCE:
-        draft.emit(ExecutionDeleted, rest=True)
+        draft.emit(ExecutionDeleted, rest=True, tenant=draft.execution.tenant)
         return None
     kept = (values_prefix(draft.execution_id), all_batches_prefix(draft.execution_id))
     # Their documents are named by their keys, behind the `x/` that all of them share.
     entries = tuple(key[2:] for each in kept for key, _ in draft.state.scan(each))
-    draft.emit(ExecutionDeleted, task_runs=tuple(run.id for run in task_runs), entries=entries)
+    ids = tuple(run.id for run in task_runs)
+    draft.emit(ExecutionDeleted, task_runs=ids, entries=entries, tenant=draft.execution.tenant)
     return None

@@ -189,5 +189,6 @@ def delete(draft: Draft, command: DeleteExecution) -> str | None:
         ExecutionDeleted,
         task_runs=tuple(documents["task_runs"]),
         entries=tuple(documents["entries"]),
+        tenant=documents.get("tenant"),
     )
     return None

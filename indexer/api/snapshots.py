@@ -110,7 +110,7 @@ def documents_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
         for each in _each(tenant, kind, execution_id):  # not all at once: there may be very many
             names.append(each["id"])
             last = max(last, int(each["seq"]))
-    return {"seq": last, "task_runs": ids[Kind.TASK_RUN], "entries": ids[Kind.ENTRY]}
+    return {"tenant": tenant.name, "seq": last, "task_runs": ids[Kind.TASK_RUN], "entries": ids[Kind.ENTRY]}
 
 
 def batches_to_recall(tenant: Tenant, execution_id: str) -> dict[str, int]:

@@ -167,11 +167,13 @@ def test_a_cold_execution_is_deleted(stand: Stand) -> None:
     ids = {name: [each["id"] for each in known[name]] for name in ("task_runs", "entries")}
     last = max(each["seq"] for each in documents)
 
-    stand.send(m.DeleteExecution(execution_id, "delete", stand.now, documents={"seq": last, **ids}))
+    given = {"tenant": "main", "seq": last, **ids}
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now, documents=given))
     stand.settle()
 
     (deleted,) = [event for event in stand.history() if event.event == "ExecutionDeleted"]
     assert deleted.seq == last + 1
+    assert deleted.document == {"tenantId": "main"}
     assert deleted.command_id == "delete"
     assert tombstones(stand) == {each["id"] for each in (*known["task_runs"], *known["entries"])}
     leave(stand)
@@ -286,6 +288,8 @@ def test_a_repeated_deletion_is_accepted(stand: Stand) -> None:
     stand.settle()
 
     assert [event for event, _ in answers(stand, "delete")] == ["ExecutionDeleted", "CommandRepeated"]
+    (deleted,) = [event for event in stand.history() if event.event == "ExecutionDeleted"]
+    assert deleted.document == {"tenantId": "main"}  # whose task runs' documents go, also without the execution's own
 
 
 def test_a_deleted_execution_is_not_created_again(stand: Stand) -> None:
