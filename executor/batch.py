@@ -223,8 +223,9 @@ class Batch:
         if self._triggers is not None:
             self.outputs.extend(self._triggers.heard(decision.events, partition.batch))
         if execution is None:
-            if any(isinstance(item.event, ExecutionDeleted) for item in decision.events):
-                self._departures.deleted(partition, execution_id, now)
+            for item in decision.events:
+                if isinstance(item.event, ExecutionDeleted):
+                    self._departures.deleted(partition, execution_id, now, rest=item.event.rest)
             return
         shown = max((item.event.seq for item in decision.events if item.event.changes_execution), default=0)
         changed = any(not isinstance(item.event, CommandRejected | CommandRepeated) for item in decision.events)

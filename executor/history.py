@@ -112,11 +112,25 @@ def _kept(event: Event) -> Iterator[tuple[str, Any]]:
 def _removals(event: ExecutionDeleted, command_id: str | None, partition: int) -> Iterator[Outbound]:
     """The deletion under the execution's key, and a tombstone for each other document's: compaction forgets them."""
     record = EventRecord(
-        event=event.name, execution_id=event.execution_id, seq=event.seq, at=event.at, command_id=command_id
+        event=event.name,
+        execution_id=event.execution_id,
+        seq=event.seq,
+        at=event.at,
+        # Whose documents go: the execution's own, which says it, may never have got into the store.
+        document=None if event.tenant is None else {"tenantId": event.tenant},
+        command_id=command_id,
     )
     yield Outbound(Topic.EXECUTION_EVENTS, event.execution_id, record.to_bytes(), partition)
     for name in (*event.task_runs, *event.entries):
         yield Outbound(Topic.EXECUTION_EVENTS, name, None, partition)
+
+
+def document_name(key: str) -> str | None:
+    """The id of the document that shows an entry of its own; None where another one's does."""
+    kind = key.split("/", 3)[2]
+    if kind == "r":
+        return key.rsplit("/", 1)[1]
+    return key[2:] if kind in ("v", "b") else None
 
 
 def document_of(execution: Execution, entries: Entries) -> dict[str, Any]:

@@ -77,6 +77,7 @@ class Processor:
         self._journal = journal
         self._dispatcher = dispatcher
         self._size = batch
+        self._room = batch  #: of the next step: a transaction that was too much at once is tried in smaller ones
         self._lease_check = lease_check
         self._now = now
         self._clock = clock
@@ -128,7 +129,7 @@ class Processor:
 
     def step(self, timeout: float | None = None) -> int:
         """One batch: what waits, what is due, what can be sent. Returns how many messages were decided."""
-        room = max(0, self._size - len(self._again))
+        room = max(0, self._room - len(self._again))
         wait = 0.0 if self._again else self._patience() if timeout is None else timeout
         polled = self._journal.poll(self, room, wait)  # this may change what is owned, and `_again` with it
         records = [*self._again, *polled]
@@ -150,6 +151,7 @@ class Processor:
             decided = self._one_by_one(records)
         if self._stored:
             self.last_step = self._clock()
+        self._room = min(self._size, self._room * 2) if self._stored else max(1, self._room // 2)
         self._show()
         return decided
 
@@ -168,7 +170,7 @@ class Processor:
             self._batch.take(partition, record, now)
             decided += 1
         decided += self._fire(now)
-        decided += self._look_after_workers(now, caught_up=len(records) < self._size)
+        decided += self._look_after_workers(now, caught_up=len(records) < self._room)
         decided += self._send(now)
         if positions or self._batch.outputs or any(p.batch.changes for p in self._owned.values()):
             for number, document in self._counts.due(self._owned, now):
@@ -277,7 +279,8 @@ class Processor:
     # -------------------------------------------------------------- time and workers
 
     def _fire(self, now: Millis, limit: int | None = None) -> int:
-        due = self._timers.due(now, self._owned, self._size if limit is None else limit, self._spared)
+        due = self._timers.due(now, self._owned, self._room if limit is None else limit, self._spared)
+        self._departures.begin()
         for partition, wake in due:
             self._batch.touched.add(partition.number)
             records = self._departures.due(partition, wake, now)
@@ -328,7 +331,7 @@ class Processor:
         return len(lost)
 
     def _send(self, now: Millis) -> int:
-        outputs, unplaceable = self._dispatcher.send(self._owned, now, self._size)
+        outputs, unplaceable = self._dispatcher.send(self._owned, now, self._room)
         self._batch.outputs.extend(outputs)
         for partition, message in unplaceable:
             self._batch.decide(partition, message, now)

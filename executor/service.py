@@ -38,6 +38,9 @@ STALLED: Final = 30.0
 """Seconds without a finished step after which the executor is unhealthy: three transaction timeouts."""
 HEARTBEAT: Final = 1.0
 """Seconds between an executor's own heartbeats."""
+SNAPSHOTS_LAST: Final = 60_000
+"""Milliseconds for which a reading of the search store holds at least, where ended executions stay for less: reading a
+large one and sending it takes some seconds, and clocks differ."""
 
 
 class Executor:
@@ -70,6 +73,7 @@ class Executor:
             large_outputs=None if outside is None else partial(_large_outputs, outside),
             resubmissions=chosen.resubmissions,
             kill_deadline=round(chosen.kill_deadline * 1000),
+            snapshots_last=max(SNAPSHOTS_LAST, round(chosen.keep_ended * 1000)),
             globals=settings.globals or None,
         )
         fleet = Fleet(heartbeats, chosen.lease)

@@ -102,7 +102,8 @@ def _variables_changed(state: Overlay, event: e.VariablesChanged) -> None:
 
 
 def _deleted(state: Overlay, event: e.ExecutionDeleted) -> None:
-    keys = [key for key, _ in state.scan(prefix(event.execution_id))]
+    whole = prefix(event.execution_id)
+    keys = [header_key(event.execution_id)] if event.rest else [key for key, _ in state.scan(whole)]
     for key in keys:
         state.put(key, None)
     state.put(deleted_key(event.execution_id), event.seq)

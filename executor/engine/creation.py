@@ -6,7 +6,9 @@ from executor.engine import replays
 from executor.engine.draft import Advance, Draft
 from executor.engine.effects import Send, SetTimer
 from executor.engine.ends import announce_end
+from executor.engine.entries import deleted_key
 from executor.engine.events import ExecutionCreated, ExecutionMoved, ExecutionUpdated
+from executor.engine.recalls import DELETED
 from shared.messages import CreateExecution, RequestSlot, SlotRefused, WakeTimer
 from shared.model.execution import CORRELATION_ID, Execution, ParentTaskRun, Trigger
 from shared.model.state import State, StateType
@@ -40,6 +42,8 @@ def create_execution(draft: Draft, command: CreateExecution) -> str | None:
     """Begin, once for each id."""
     if draft.known is not None:
         return "the execution exists already"
+    if draft.state.get(deleted_key(draft.execution_id)) is not None:
+        return DELETED
     plan = draft.env.flows(command.tenant, command.namespace, command.flow_id, command.flow_revision)
     if plan is None or plan.flow.deleted:
         return f"flow {command.namespace}.{command.flow_id} revision {command.flow_revision} is not known"

@@ -24,7 +24,7 @@ from executor.engine import (
 from executor.engine.draft import Advance, Draft, Environment, Recorded
 from executor.engine.effects import Effect
 from executor.engine.ends import announce_end, close, permitted
-from executor.engine.entries import Entries, Overlay, commands_key
+from executor.engine.entries import Entries, Overlay, commands_key, deleted_key
 from executor.engine.events import CommandAnswered, CommandRejected, CommandRepeated, ExecutionMoved
 from executor.engine.flowables import loop_until
 from executor.engine.item_tasks import ITEMS
@@ -78,6 +78,8 @@ def decide(entries: Entries, message: Incoming, now: Millis, env: Environment) -
     before = _answered_before(draft, draft.command_id) if remembered else None
     if before is not None:
         return _repeat(draft, before[1])
+    if isinstance(message, m.DeleteExecution) and draft.state.get(deleted_key(draft.execution_id)) is not None:
+        return _repeat(draft, None)  # by this command or by another one: what it asks for is so
     reason = _decide(draft, message)
     if remembered and draft.known is not None:  # a deletion takes what is remembered with it
         draft.emit(CommandAnswered, command_id=draft.command_id, reason=reason)

@@ -47,6 +47,7 @@ class Environment:
     flow_outputs: Callable[[Flow, Mapping[str, Any]], dict[str, Any]] | None = None
     resubmissions: int = 5
     kill_deadline: Millis = 10_000
+    snapshots_last: Millis = 3_600_000  #: so long nothing that came back after a reading of the store has left again
     globals: Mapping[str, Any] | None = None
     subflow_inputs: Callable[[Flow, Mapping[str, Any]], dict[str, Any]] | None = None
     large_outputs: Callable[[str, Mapping[str, Any]], Mapping[str, Any]] | None = None  #: of a tenant, by reference

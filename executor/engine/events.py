@@ -125,10 +125,15 @@ class VariablesChanged(ExecutionEvent):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionDeleted(ExecutionEvent):
-    """The execution was taken away, with the task runs and other documents named: they are removed."""
+    """The execution was taken away, with the task runs and other documents named: they are removed.
+
+    `rest`: none is named, for there are very many; they go in steps behind this.
+    """
 
     task_runs: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
+    rest: bool = False
+    tenant: str | None = None  #: None where the command of an earlier version does not say
 
 
 @dataclass(frozen=True, slots=True)

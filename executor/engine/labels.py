@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any, Final
 
 from executor.engine import kills
 from executor.engine.draft import Draft
 from executor.engine.effects import Send, SetTimer
-from executor.engine.entries import all_batches_prefix, task_runs_prefix, values_prefix
+from executor.engine.entries import all_batches_prefix, prefix, task_runs_prefix, values_prefix
 from executor.engine.events import ExecutionDeleted, ExecutionUpdated, LabelsChanged, TaskRunRelabelled
 from shared.messages import ContinueLabels, SetLabels, WakeTimer
 
 STEP: Final = 500
 """Documents that one step writes again, as for a fan-out."""
+AT_ONCE: Final = 5000
+"""Entries of an execution that a deletion removes at once; more go in steps, as of one that leaves."""
 PAUSE: Final = 1000
 """Milliseconds between two times that task runs' documents are written again for changed labels."""
 PAUSE_PER_TASK_RUN: Final = 1
@@ -99,8 +102,12 @@ def delete(draft: Draft) -> str | None:
     for run in task_runs:
         if not run.state.terminated:  # it runs after the end, and nobody could stop it any more
             kills.let_go(draft, run)
+    if sum(1 for _ in islice(draft.state.scan(prefix(draft.execution_id)), AT_ONCE + 1)) > AT_ONCE:
+        draft.emit(ExecutionDeleted, rest=True, tenant=draft.execution.tenant)
+        return None
     kept = (values_prefix(draft.execution_id), all_batches_prefix(draft.execution_id))
     # Their documents are named by their keys, behind the `x/` that all of them share.
-    entries = tuple(key[2:] for prefix in kept for key, _ in draft.state.scan(prefix))
-    draft.emit(ExecutionDeleted, task_runs=tuple(run.id for run in task_runs), entries=entries)
+    entries = tuple(key[2:] for each in kept for key, _ in draft.state.scan(each))
+    ids = tuple(run.id for run in task_runs)
+    draft.emit(ExecutionDeleted, task_runs=ids, entries=entries, tenant=draft.execution.tenant)
     return None

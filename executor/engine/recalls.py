@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -42,13 +42,19 @@ from shared.model.task_run import TaskRun
 
 Document = Mapping[str, Any]
 
+DELETED: Final = "the execution was deleted"
+"""Why nothing brings a deleted execution back, as long as it is remembered that there was one."""
+
 
 def recall(draft: Draft, command: RecallExecution) -> str | None:
     """Take an execution in; a reason where the snapshot is not all of it."""
     if draft.known is not None:
         return HERE
     if draft.state.get(deleted_key(draft.execution_id)) is not None:
-        return "the execution was deleted"
+        return DELETED
+    outdated = _outdated(draft, command)
+    if outdated is not None:
+        return outdated
     snapshot: Mapping[str, Any] = command.snapshot
     if is_reference(snapshot):
         if draft.env.large_outputs is None:
@@ -75,6 +81,20 @@ def recall(draft: Draft, command: RecallExecution) -> str | None:
     return None
 
 
+def _outdated(draft: Draft, command: RecallExecution | DeleteExecution) -> str | None:
+    """Whether the execution may have come back, gone on and left, or been deleted, since the store was read for this.
+
+    What returned after that reading stays at least so long: younger, the reading still holds. A command may wait longer
+    in the log of an executor that is away, or as a dead letter.
+    """
+    age = draft.now - command.at
+    if age < draft.env.snapshots_last:
+        return None
+    return (
+        f"the search store was read {age // 1000} s ago for this, which may not hold any more: send the command again"
+    )
+
+
 def _entries(execution_id: str, snapshot: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Everything but the header and the task runs."""
     header = snapshot["execution"]
@@ -91,7 +111,7 @@ def _entries(execution_id: str, snapshot: Mapping[str, Any]) -> Iterator[tuple[s
     for document in snapshot["entries"]:
         yield prefix(execution_id) + str(document["id"]).split("/", 1)[1], orjson.loads(document["content"])
     # What a later round of a loop gave lies under the same key as what an earlier one had given.
-    for document in sorted(snapshot["task_runs"], key=lambda each: each["seq"]):
+    for document in sorted(snapshot["task_runs"], key=lambda each: each["createdSeq"]):
         value = json_of(document, "outputs")
         if value is not None:
             values = document["entry"].get("vs", ())
@@ -161,10 +181,14 @@ def delete(draft: Draft, command: DeleteExecution) -> str | None:
     """Take an execution away that is not here: by what the search store has of it."""
     assert command.documents is not None
     documents = command.documents
+    outdated = _outdated(draft, command)
+    if outdated is not None:
+        return outdated
     draft.emit_after(
         documents["seq"],
         ExecutionDeleted,
         task_runs=tuple(documents["task_runs"]),
         entries=tuple(documents["entries"]),
+        tenant=documents.get("tenant"),
     )
     return None

@@ -88,9 +88,15 @@ def restart(*, revision: int | None = None) -> Action:
             revision=revision,
             new_execution_id=new,
         )
-        return Question(command, new or document["id"], RESTARTED, fresh=new is not None)
+        batches = new is None and _has_batches(tenant, document)
+        return Question(command, new or document["id"], RESTARTED, fresh=new is not None, batches=batches)
 
     return make
+
+
+def _has_batches(tenant: Tenant, document: Document) -> bool:
+    flow = tenant.flow(document["namespace"], document["flowId"], document["flowRevision"])
+    return flow is not None and any(task.type.endswith(".ForEachItem") for task in flow.walk())
 
 
 def replay(

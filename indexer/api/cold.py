@@ -35,7 +35,9 @@ from shared.model.document import Kind
 from shared.model.identifier import new_id
 
 GROUP: Final = 20
-"""Executions that are brought back together: each is some searches, and a search node takes about as many at once."""
+"""Executions that are brought back together: each is some searches, and a search node takes about as many at once.
+
+Fewer where they are large: their documents lie in memory here, and become state of the executor in one transaction."""
 
 PER_TASK_RUN: Final = 0.002
 """Seconds more to wait for each task run: it takes a tenth of that (measured), and longer on a busy machine."""
@@ -62,14 +64,18 @@ async def ask_all(tenant: Tenant, questions: Sequence[Question]) -> list[Answer 
     Raises RecordTooLarge and JournalError.
     """
     commands = tenant.services.commands
+    for question in questions:
+        if question.batches:
+            assert isinstance(question.command, ExecutionCommand)
+            await _bring_batches(tenant, question.command.execution_id)
     answers = await commands.ask_all(questions)
     for _ in range(TIMES):
         absent = [number for number, answer in enumerate(answers) if _not_here(answer)]
         if not absent:
             break
         again: list[tuple[int, Question]] = []
-        for start in range(0, len(absent), GROUP):
-            group = absent[start : start + GROUP]
+        weights = await asyncio.gather(*(_weight(tenant, questions[number]) for number in absent))
+        for group in groups(absent, weights):
             prepared = await _prepare_all(tenant, [questions[number] for number in group])
             for number, result in zip(group, prepared, strict=True):
                 if isinstance(result, Question):
@@ -81,6 +87,24 @@ async def ask_all(tenant: Tenant, questions: Sequence[Question]) -> list[Answer 
         ):
             answers[number] = answer
     return answers
+
+
+async def _weight(tenant: Tenant, question: Question) -> int:
+    assert isinstance(question.command, ExecutionCommand)
+    return await blocking(snapshots.weight, tenant, question.command.execution_id)  # type: ignore[no-any-return]
+
+
+def groups(numbers: Sequence[int], weights: Sequence[int]) -> list[list[int]]:
+    """Numbers in groups, of which none has too many, nor too much weight: task runs."""
+    found: list[list[int]] = []
+    together = 0
+    for number, weight in zip(numbers, weights, strict=True):
+        if not found or len(found[-1]) >= GROUP or together + weight > snapshots.MOST:
+            found.append([])
+            together = 0
+        found[-1].append(number)
+        together += weight
+    return found
 
 
 def _not_here(answer: Answer | None) -> bool:
@@ -97,27 +121,48 @@ async def _prepare(tenant: Tenant, question: Question) -> Question | Rejected | 
     assert isinstance(command, ExecutionCommand)
     try:
         if isinstance(command, DeleteExecution):
+            read_at = now()
             documents = await blocking(snapshots.documents_of, tenant, command.execution_id)
-            return replace(question, command=replace(command, documents=documents))
+            return replace(question, command=replace(command, at=read_at, documents=documents))
         if not isinstance(command, _RECALLED_FOR):
             return await blocking(_has_ended, tenant, command.execution_id)  # type: ignore[no-any-return]
-        refusal = await recall(tenant, command.execution_id, restarts=isinstance(command, RestartExecution))
+        refusal = await recall(tenant, command.execution_id)
     except ApiError as error:
         return Rejected(error.message)
     return question if refusal is None else refusal
 
 
-async def recall(tenant: Tenant, execution_id: str, *, restarts: bool = False) -> Rejected | None:
-    """Bring an execution back, with `restarts` also the batches' executions that its restart repeats. Raises 422."""
+async def _bring_batches(tenant: Tenant, restarted: str) -> None:
+    """Bring the executions of batches back that the restart of a ForEachItem repeats, with those of their own.
+
+    They may have left while the restarted one, which waited for the last of them, has not.
+    """
+    above, seen = [restarted], {restarted}
+    while above:
+        found = [await blocking(snapshots.batches_to_recall, tenant, execution_id) for execution_id in above]
+        children = {child: weight for each in found for child, weight in each.items() if child not in seen}
+        seen.update(children)
+        above = list(children)
+        for group in groups(range(len(above)), list(children.values())):
+            await asyncio.gather(*(_bring_batch(tenant, above[number], restarted) for number in group))
+
+
+async def _bring_batch(tenant: Tenant, child: str, execution_id: str) -> None:
+    try:
+        refusal = await recall(tenant, child)
+        reason = None if refusal is None else refusal.reason
+    except ApiError as error:
+        reason = error.message
+    if reason is not None:  # the batch then says so in its own words
+        _log.warning("execution %s, a batch of %s, can't come back: %s", child, execution_id, reason)
+
+
+async def recall(tenant: Tenant, execution_id: str) -> Rejected | None:
+    """Bring an execution back. Raises 422."""
+    read_at = now()  # the executor judges by it whether the snapshot still holds
     snapshot = await blocking(snapshots.snapshot_of, tenant, execution_id)
-    if restarts:
-        for child in snapshots.children_to_recall(snapshot):
-            try:
-                await recall(tenant, child, restarts=True)
-            except ApiError as error:  # the batch then says so in its own words
-                _log.warning("execution %s, a batch of %s, can't come back: %s", child, execution_id, error.message)
     carried = await blocking(snapshots.sent, tenant, snapshot)
-    command = RecallExecution(execution_id, new_id(), now(), tenant=tenant.name, snapshot=carried)
+    command = RecallExecution(execution_id, new_id(), read_at, tenant=tenant.name, snapshot=carried)
     more = len(snapshot["task_runs"]) * PER_TASK_RUN
     answer = await tenant.services.commands.ask(Question(command, execution_id), more)
     if answer is not None:

@@ -25,12 +25,14 @@ class Question:
     """A command, and what its answer shows.
 
     `target`: the execution, `fresh` where the command creates it. `until`: the states that the command puts it in.
+    `batches`: it restarts a flow with a ForEachItem, and with it failed executions of batches.
     """
 
     command: ExecutionCommand | FlowCommand
     target: str | None = None
     until: frozenset[str] = frozenset()
     fresh: bool = False
+    batches: bool = False
 
 
 class Commands:

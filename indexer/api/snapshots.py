@@ -7,15 +7,17 @@ the command that needs it is refused with the reason.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
 
 from indexer.api.creation import execution_root
 from indexer.api.errors import refused
+from indexer.api.reading import now
 from indexer.api.tenancy import Tenant
 from shared.model.document import JSON_OPTIONS, TERMINATED_NAMES, Kind
+from shared.model.moment import from_iso
 from shared.model.query import Page
 from shared.model.recall import ENTRY, json_of
 from shared.model.reference import LARGEST, reference_to
@@ -23,6 +25,9 @@ from shared.model.reference import LARGEST, reference_to
 MOST: Final = 20_000
 """Task runs of an execution that can come back: they become state of the executor in one transaction, and these take it
 about two seconds of the ten that a transaction may last."""
+
+SKEW: Final = 60_000
+"""Milliseconds by which an executor's clock may be ahead: what may have left is rather asked for in vain."""
 
 ERRORS: Final = 100
 """ERROR lines for `errorLogs()`, as many as the executor remembers."""
@@ -60,6 +65,16 @@ def snapshot_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
     }
 
 
+def weight(tenant: Tenant, execution_id: str) -> int:
+    """How many task runs an execution's snapshot has at most; 0 where none can be made of it. Blocks."""
+    found = tenant.document(Kind.EXECUTION, execution_id, execution_id)
+    return 0 if found is None else _task_runs(found[1])
+
+
+def _task_runs(document: Document) -> int:
+    return min(MOST, int(document.get(ENTRY, {}).get("task_runs", 0)))
+
+
 def sent(tenant: Tenant, snapshot: Mapping[str, Any]) -> dict[str, Any]:
     """The snapshot as a command carries it: a reference to a file where it is large. Blocks."""
     content = orjson.dumps(snapshot, option=JSON_OPTIONS)
@@ -89,18 +104,31 @@ def documents_of(tenant: Tenant, execution_id: str) -> dict[str, Any]:
     document = _header(tenant, execution_id)
     for kind in (Kind.TASK_RUN, Kind.ENTRY):
         tenant.services.store.refresh(kind, execution_id)
-    runs, entries = (_all(tenant, kind, execution_id) for kind in (Kind.TASK_RUN, Kind.ENTRY))
-    return {
-        "seq": max(int(each["seq"]) for each in (document, *runs, *entries)),
-        "task_runs": [each["id"] for each in runs],
-        "entries": [each["id"] for each in entries],
-    }
+    last = int(document["seq"])
+    ids: dict[Kind, list[str]] = {Kind.TASK_RUN: [], Kind.ENTRY: []}
+    for kind, names in ids.items():
+        for each in _each(tenant, kind, execution_id):  # not all at once: there may be very many
+            names.append(each["id"])
+            last = max(last, int(each["seq"]))
+    return {"tenant": tenant.name, "seq": last, "task_runs": ids[Kind.TASK_RUN], "entries": ids[Kind.ENTRY]}
 
 
-def children_to_recall(snapshot: Mapping[str, Any]) -> list[str]:
-    """Executions of batches that a restart of this one would repeat."""
-    batches = (json_of(each, "content") for each in snapshot["entries"] if "/b/" in each["id"])
-    return [str(batch["child"]) for batch in batches if batch is not None and batch.get("state") in _AGAIN]
+def batches_to_recall(tenant: Tenant, execution_id: str) -> dict[str, int]:
+    """Executions of batches that a restart would repeat and that may have left, with how many task runs. Blocks.
+
+    What has ended within the time that ended ones stay is not asked for: it is in the executor.
+    """
+    tenant.services.store.refresh(Kind.ENTRY, execution_id)
+    batches = (json_of(each, "content") for each in _each(tenant, Kind.ENTRY, execution_id) if "/b/" in each["id"])
+    children = [str(batch["child"]) for batch in batches if batch is not None and batch.get("state") in _AGAIN]
+    stays = now() - round(tenant.services.settings.executor.keep_ended * 1000) + SKEW
+    found: dict[str, int] = {}
+    for child in children:
+        known = tenant.document(Kind.EXECUTION, child, child)
+        end = None if known is None else known[1]["state"].get("endDate")
+        if known is not None and end is not None and from_iso(end) <= stays:
+            found[child] = _task_runs(known[1])
+    return found
 
 
 def _header(tenant: Tenant, execution_id: str) -> Document:
@@ -119,15 +147,18 @@ def _header(tenant: Tenant, execution_id: str) -> Document:
 
 
 def _all(tenant: Tenant, kind: Kind, execution_id: str) -> list[Document]:
+    return list(_each(tenant, kind, execution_id))
+
+
+def _each(tenant: Tenant, kind: Kind, execution_id: str) -> Iterator[Document]:
     query = tenant.query(kind, execution_ids=(execution_id,), include_superseded=True)
-    found: list[Document] = []
     cursor = None
     while True:
         page = tenant.search(query, Page(1, _PAGE, ((_BY_START[kind], True),), cursor))
-        found.extend(page.documents)
+        yield from page.documents
         cursor = page.cursor
         if cursor is None or len(page.documents) < _PAGE:
-            return found
+            return
 
 
 def _errors(tenant: Tenant, execution_id: str) -> Sequence[Document]:

@@ -15,10 +15,11 @@ from indexer.api.actions import Action
 from indexer.api.commands import Question
 from indexer.api.errors import ApiError, refused
 from indexer.api.tenancy import Tenant
-from shared.bulk_actions import BulkActionRequested, Item
+from shared.bulk_actions import BulkActionRequested, Item, query_of
 from shared.messages import ExecutionCommand, ReplayExecution, RestartExecution
 from shared.model.document import TERMINATED_NAMES, Kind
 from shared.model.identifier import derive_id
+from shared.model.moment import from_iso
 
 Document = Mapping[str, Any]
 
@@ -126,6 +127,8 @@ def checked(action: str, on: Kind, options: Mapping[str, Any]) -> dict[str, Any]
 def questions(tenant: Tenant, request: BulkActionRequested, item: Item, document: Document) -> list[Question]:
     """The commands for an execution. Blocks. Raises ApiError with the reason where it can't be asked."""
     deed = DEEDS[request.action]
+    if request.action == "delete" and request.on is Kind.EXECUTION:
+        _check_still_asked_for(request, document)
     task_runs = item.task_runs if deed.each_task_run else (item.task_runs[:1] or (None,))
     return [
         _named(
@@ -135,6 +138,16 @@ def questions(tenant: Tenant, request: BulkActionRequested, item: Item, document
         )
         for task_run_id in task_runs
     ]
+
+
+def _check_still_asked_for(request: BulkActionRequested, document: Document) -> None:
+    """A deletion can't be taken back: what was restarted and has ended again since the listing is another matter."""
+    query, state = query_of(request.query), document["state"]
+    if query.states and state["current"] not in query.states:
+        raise refused(f"the execution is {state['current']} now, which was not asked for")
+    end = state.get("endDate")
+    if query.ended_to is not None and end is not None and from_iso(end) > query.ended_to:
+        raise refused(f"the execution has ended again since, at {end}")
 
 
 def _named(question: Question, request: BulkActionRequested, part: str | None) -> Question:

@@ -137,7 +137,8 @@ class SetLabels(ExecutionCommand):
 class DeleteExecution(ExecutionCommand):
     """Take an execution away. `documents`: of one that is not in the executor, all that it has in the search store."""
 
-    documents: dict[str, Any] | None = None  #: `seq`: the highest version, `task_runs` and `entries`: their ids
+    documents: dict[str, Any] | None = None
+    """`tenant`; `seq`: the highest version; `task_runs` and `entries`: their ids."""
 
 
 @message

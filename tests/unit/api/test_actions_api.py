@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import orjson
 import pytest
 
+from indexer.api import cold, snapshots
 from shared.messages import (
     DeleteExecution,
     EventRecord,
@@ -23,6 +25,18 @@ from shared.settings import BlobSettings, Settings
 from tests.unit.api.conftest import FLOW, Api
 
 ROOT = "/api/v1/main/executions"
+
+FOR_EACH_ITEM = """\
+id: hello
+namespace: company.team
+tasks:
+  - id: each
+    type: io.kestra.plugin.core.flow.ForEachItem
+    items: "{{ inputs.file }}"
+    batch: {rows: 1}
+    namespace: company.team
+    flowId: other
+"""
 
 
 def held(api: Api) -> str:
@@ -232,6 +246,42 @@ def test_a_large_execution_comes_back_by_a_file(api: Api) -> None:
     assert uri.startswith(f"kestra:///company/team/hello/executions/{execution_id}/recall-")
     assert size > 100
     assert list(api.blobs.list("main/")) == []  # it has been read
+
+
+def test_large_executions_come_back_one_after_another(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Executions come back together as far as their task runs fit one snapshot; one that is too large is refused."""
+    assert cold.groups([3, 5, 8, 9], [1, snapshots.MOST - 1, 1, 0]) == [[3, 5], [8, 9]]
+    assert [len(group) for group in cold.groups(range(50), [0] * 50)] == [20, 20, 10]
+    ids = [gone(api) for _ in range(3)]
+    monkeypatch.setattr(snapshots, "MOST", 1)
+
+    assert api.post(f"{ROOT}/replay/by-ids", json=ids).json() == {"count": 3}
+    monkeypatch.setattr(snapshots, "MOST", 0)
+    refused = api.post(f"{ROOT}/{gone(api)}/replay")
+
+    assert "its 1 task runs are more than the 0" in refused.json()["message"]
+
+
+def test_batches_that_left_come_back_for_the_restart_of_one_that_did_not(api: Api) -> None:
+    """A ForEachItem has ended just now, and a batch that failed has left: it comes back before the restart is sent."""
+    api.save(FOR_EACH_ITEM)
+    parent, left, fresh, good = failed(api), failed(api), failed(api), failed(api)
+    for execution_id in (left, good):
+        known = api.store.documents[Kind.EXECUTION, execution_id]
+        state = {**known.document["state"], "endDate": "2020-01-01T00:00:00Z"}
+        api.store.documents[Kind.EXECUTION, execution_id] = replace(known, document={**known.document, "state": state})
+    for number, (child, state) in enumerate([(left, "FAILED"), (fresh, "FAILED"), (good, "SUCCESS")]):
+        name = f"{parent}/b/items/{number:06d}"
+        content = orjson.dumps({"child": child, "state": state}).decode()
+        document = {"tenantId": "main", "executionId": parent, "id": name, "content": content, "seq": 1}
+        api.store.write([Versioned(Kind.ENTRY, name, 1, {**document, "timestamp": "2020-01-01T00:00:00Z"}, parent)])
+    api.executor.leave(left)
+    api.executor.commands.clear()
+
+    assert api.post(f"{ROOT}/{parent}/restart").status_code == 200
+
+    commands = [(type(command), command.execution_id) for command in api.executor.commands]
+    assert commands == [(RecallExecution, left), (RestartExecution, parent)]
 
 
 def test_what_the_search_store_lacks_refuses_a_command(api: Api) -> None:

@@ -10,8 +10,10 @@ import orjson
 import pytest
 
 from executor import departures
+from executor.engine import labels
 from shared import messages as m
 from shared.model.document import Kind
+from shared.ports import Aborted, Step
 from tests.executor_stand import FakeWorker, Stand
 
 FLOW = """
@@ -92,6 +94,8 @@ def test_it_stays_until_it_is_indexed(stand: Stand) -> None:
         stand.settle()
     assert stand.state(execution_id) == "FAILED"
 
+    stand.pass_time(1)  # an indexer is heard of again
+    stand.settle()
     leave(stand)
     assert entries(stand, execution_id) == []
 
@@ -163,11 +167,13 @@ def test_a_cold_execution_is_deleted(stand: Stand) -> None:
     ids = {name: [each["id"] for each in known[name]] for name in ("task_runs", "entries")}
     last = max(each["seq"] for each in documents)
 
-    stand.send(m.DeleteExecution(execution_id, "delete", stand.now, documents={"seq": last, **ids}))
+    given = {"tenant": "main", "seq": last, **ids}
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now, documents=given))
     stand.settle()
 
     (deleted,) = [event for event in stand.history() if event.event == "ExecutionDeleted"]
     assert deleted.seq == last + 1
+    assert deleted.document == {"tenantId": "main"}
     assert deleted.command_id == "delete"
     assert tombstones(stand) == {each["id"] for each in (*known["task_runs"], *known["entries"])}
     leave(stand)
@@ -233,3 +239,141 @@ def test_a_repeated_command_is_answered_as_before(stand: Stand) -> None:
     first, second = answers(stand, "resume")
     assert first == second
     assert first[0] == "CommandRejected"
+
+
+def test_a_snapshot_read_long_ago_is_refused(stand: Stand) -> None:
+    """Given a recall that comes so late that the execution may have come, gone on and left since, it is refused."""
+    execution_id = failed(stand)
+    leave(stand)
+    old, read = snapshot(stand, execution_id), stand.now
+    recall(stand, execution_id, old, "first")
+    stand.send(m.RestartExecution(execution_id, "restart", stand.now))
+    stand.settle(FakeWorker(stand, "w2"))
+    last = max(event.seq for event in stand.history())
+    leave(stand)
+
+    stand.send(m.RecallExecution(execution_id, "late", read, tenant="main", snapshot=old))
+    stand.settle()
+
+    ((event, reason),) = answers(stand, "late")
+    assert event == "CommandRejected"
+    assert "send the command again" in (reason or "")
+    assert entries(stand, execution_id) == []
+    assert max(event.seq for event in stand.history()) == last
+
+
+def test_documents_listed_long_ago_delete_nothing(stand: Stand) -> None:
+    """Given a deletion whose documents were listed before the execution came and left again, it is refused."""
+    execution_id = failed(stand)
+    leave(stand)
+    read = stand.now
+    stand.pass_time(3601)
+
+    stand.send(m.DeleteExecution(execution_id, "late", read, documents={"seq": 9, "task_runs": [], "entries": []}))
+    stand.settle()
+
+    ((event, _),) = answers(stand, "late")
+    assert event == "CommandRejected"
+    assert not [each for each in stand.history() if each.event == "ExecutionDeleted"]
+
+
+def test_a_repeated_deletion_is_accepted(stand: Stand) -> None:
+    """Given a deletion whose answer was lost, when it comes again, it is answered as before, not as of one unknown."""
+    execution_id = failed(stand)
+    delete = m.DeleteExecution(execution_id, "delete", stand.now)
+
+    stand.send(delete)
+    stand.settle()
+    stand.send(delete)
+    stand.settle()
+
+    assert [event for event, _ in answers(stand, "delete")] == ["ExecutionDeleted", "CommandRepeated"]
+    (deleted,) = [event for event in stand.history() if event.event == "ExecutionDeleted"]
+    assert deleted.document == {"tenantId": "main"}  # whose task runs' documents go, also without the execution's own
+
+
+def test_a_deleted_execution_is_not_created_again(stand: Stand) -> None:
+    """Given a deleted execution, when the command that created it comes again, it is refused."""
+    execution_id = failed(stand)
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now))
+    stand.settle()
+
+    flow = stand.plans["f"].flow
+    again = m.CreateExecution(
+        execution_id, "again", stand.now, tenant=flow.tenant, namespace=flow.namespace, flow_id="f", flow_revision=1
+    )
+    stand.send(again)
+    stand.settle()
+
+    assert answers(stand, "again") == [("CommandRejected", "the execution was deleted")]
+    assert stand.execution(execution_id) is None
+
+
+def test_many_executions_leave_in_steps(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given executions that leave at one moment, when there are more entries than fit a step, it removes no more."""
+    worker = FakeWorker(stand, "w1")
+    ids = [stand.create() for _ in range(12)]
+    stand.settle(worker)
+    monkeypatch.setattr(departures, "STEP", 20)
+    stand.pass_time(3601)
+    stand.step(1)
+    stand.pass_time(61)
+    before = sum(len(entries(stand, each)) for each in ids)
+    steps = []
+    while any(entries(stand, each) for each in ids):
+        stand.step(1)
+        after = sum(len(entries(stand, each)) for each in ids)
+        steps.append(before - after)
+        before = after
+
+    assert max(steps) <= 20
+    assert all(steps)
+
+
+def test_a_step_that_is_too_much_at_once_is_tried_in_smaller_ones(stand: Stand) -> None:
+    """Given a journal that takes no large transaction, when much is to be done, it is done in small ones."""
+    journal, real = stand.journal, stand.journal.commit
+    sizes = []
+
+    def commit(step: Step) -> None:
+        sizes.append(sum(len(changes) for changes in step.writes.values()))
+        if sizes[-1] > 30:
+            for topic, number in step.positions:
+                journal._next[topic, number] = journal._group.position(topic, number)
+            raise Aborted("its timeout was over")
+        real(step)
+
+    journal.commit = commit  # type: ignore[method-assign]
+    ids = [stand.create() for _ in range(40)]
+
+    stand.settle(FakeWorker(stand, "w1"))
+
+    assert [stand.state(each) for each in ids] == ["SUCCESS"] * 40
+    assert max(sizes) > 30
+
+
+def test_a_large_execution_is_deleted_in_steps(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given more entries than a deletion removes at once, its documents go in steps, and nothing brings it back."""
+    execution_id = failed(stand)
+    known = snapshot(stand, execution_id)
+    monkeypatch.setattr(labels, "AT_ONCE", 3)
+    monkeypatch.setattr(departures, "STEP", 3)
+    stand.send(m.DeleteExecution(execution_id, "delete", stand.now))
+    stand.step(1)
+
+    assert stand.execution(execution_id) is None
+    between = tombstones(stand)
+    recall(stand, execution_id, known, "late")
+    stand.executor()
+    stand.settle()
+
+    assert [event for event, _ in answers(stand, "delete")] == ["ExecutionDeleted"]
+    assert answers(stand, "late") == [("CommandRejected", "the execution was deleted")]
+    documents = {each["id"] for each in (*known["task_runs"], *known["entries"])}
+    assert between < documents
+    assert tombstones(stand) == documents
+    assert entries(stand, execution_id) == [f"x/{execution_id}/d"]
+    leave(stand)
+    assert execution_id in tombstones(stand)
+    for partition in stand.processor._owned.values():
+        assert list(partition.entries.keys("")) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,33 @@ def _killed_at(stand: Stand, point: int, happens: bool) -> bool:
     assert states == {"SUCCESS": 5}  # restarted once: twice would have been refused
     following.close()
     return killed
+
+
+@pytest.mark.parametrize(
+    ("filters", "reason"),
+    [
+        ({"state": "FAILED"}, "the execution is SUCCESS now, which was not asked for"),
+        ({"endedBefore": "2026-09-30T00:00:00Z"}, "the execution has ended again since, at 2026-11-01T00:00:00Z"),
+    ],
+)
+def test_what_has_ended_anew_since_the_listing_is_not_deleted(
+    stand: Stand, filters: dict[str, str], reason: str
+) -> None:
+    """A purge looks again before it deletes: an operator may have restarted what was listed long before."""
+    first, second = stand.executions(2)
+    runner = stand.indexer()
+    job = stand.ask(runner, action="delete", filters={"flowId": "hello", **filters})
+    stand.work(runner, job, until=lambda known: known.pages is not None)
+    known = stand.store.documents[Kind.EXECUTION, first]
+    state = {**known.document["state"], "current": "SUCCESS", "endDate": "2026-11-01T00:00:00Z"}
+    stand.store.documents[Kind.EXECUTION, first] = replace(known, document={**known.document, "state": state})
+    runner._services.recent._entries.clear()
+
+    _, items = stand.finish(runner, job)
+
+    assert {(item.execution_id, item.result) for item in items} == {(first, Result.REFUSED), (second, Result.ACCEPTED)}
+    assert items[0].reason == reason
+    assert first in stand.executor.runs
 
 
 def test_a_replay_sent_twice_makes_one_execution(stand: Stand) -> None:
