@@ -141,7 +141,7 @@ def test_what_has_ended_anew_since_the_listing_is_not_deleted(
     known = stand.store.documents[Kind.EXECUTION, first]
     state = {**known.document["state"], "current": "SUCCESS", "endDate": "2026-11-01T00:00:00Z"}
     stand.store.documents[Kind.EXECUTION, first] = replace(known, document={**known.document, "state": state})
-    runner._services.recent._entries.clear()
+    runner._services.recent._kept._entries.clear()
 
     _, items = stand.finish(runner, job)
 
