@@ -6,7 +6,7 @@ those refused are listed with the reason, the others are carried out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Response
@@ -76,24 +76,32 @@ def by_query(tenant: Tenant, query: Query) -> Documents:
             return found
 
 
-async def carry_out(tenant: Tenant, documents: Documents, make: Action) -> Response:
-    """Ask for an action on each; 200 with the count, or 422 with those that were refused."""
+Then = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+async def carry_out(tenant: Tenant, documents: Documents, make: Action, then: Then | None = None) -> Response:
+    """Ask for an action on each; 200 with the count, or 422 with those that were refused.
+
+    `then` is called with the document of each one that has answered that it was done, whatever became of the others.
+    """
     invalids: list[dict[str, Any]] = []
     count = 0
     for start in range(0, len(documents), GROUP):
         asked: list[Question] = []
-        ids: list[str] = []
+        about: list[Mapping[str, Any]] = []
         for document in documents[start : start + GROUP]:
             try:
                 asked.append(await blocking(make, tenant, document))
-                ids.append(document["id"])
+                about.append(document)
             except ApiError as error:
                 invalids.append({"message": error.message, "invalidValue": document["id"]})
-        for execution_id, answer in zip(ids, await cold.ask_all(tenant, asked), strict=True):
+        for document, answer in zip(about, await cold.ask_all(tenant, asked), strict=True):
             if isinstance(answer, Rejected):
-                invalids.append({"message": answer.reason, "invalidValue": execution_id})
-            else:
-                count += 1
+                invalids.append({"message": answer.reason, "invalidValue": document["id"]})
+                continue
+            count += 1
+            if answer is not None and then is not None:
+                await then(document)
     if invalids:
         raise refused("invalid bulk action: some executions refused it", count=count, invalids=invalids)
     return json_response({"count": count})
@@ -226,7 +234,8 @@ async def delete_by_query(
 
 async def _delete(tenant: Tenant, documents: Documents, logs: bool, metrics: bool, storage: bool) -> Response:
     check_kept(logs=logs, metrics=metrics)
-    answer = await carry_out(tenant, documents, actions.delete())
-    for document in documents:
+
+    async def then(document: Mapping[str, Any]) -> None:
         await blocking(clean_up, tenant, document, logs, storage)
-    return answer
+
+    return await carry_out(tenant, documents, actions.delete(), then)

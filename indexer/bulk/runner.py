@@ -205,10 +205,34 @@ class Runner:
         self._log.publish([*stale, BulkActionListed(job.id, number, count).outbound()])
 
     def _finish(self, tenant: Tenant, job: Job) -> None:
+        asked_again = self._ask_again(tenant, job)
+        if asked_again is None:
+            return
+        job = asked_again
         if job.request.action == "delete" and job.request.options["deleteLogs"]:
             self._sweep(tenant, job)
         clean = job.counts.accepted == job.total
         self._end(job, JobState.SUCCESS if clean else JobState.WARNING, None)
+
+    def _ask_again(self, tenant: Tenant, job: Job) -> Job | None:
+        """Send once more, under the same ids, what no executor has answered: it may be carried out by now.
+
+        Only an answered deletion has its logs and files taken away. Returns the job as it is then; None when it shall
+        stop before.
+        """
+        for number in range(job.pages or 0):
+            items = self._jobs.page(job.id, number)
+            unknown = [replace(i, result=Result.PENDING, reason="") for i in items if i.result is Result.UNKNOWN]
+            if not unknown:
+                continue
+            answered = iter(self._loop.run(self._carry_out(tenant, job.request, unknown)))
+            done = [next(answered) if item.result is Result.UNKNOWN else item for item in items]
+            self._log.publish([_page(job.id, number, done, done=True)])
+            self._read(0.0)
+            known = self._jobs.get(job.id)
+            if known is None or known.aborting:
+                return None
+        return self._jobs.get(job.id)
 
     def _sweep(self, tenant: Tenant, job: Job) -> None:
         """Delete the log lines of deleted executions once more: lines that were still on their way are there now."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 
 import orjson
@@ -369,6 +370,23 @@ def test_running_executions_are_deleted_only_when_asked_for(api: Api) -> None:
     assert api.call("DELETE", f"{ROOT}/by-query", params={"namespace": "company"}).json() == {"count": 1}
     assert api.get(f"{ROOT}/{done}").status_code == 404
     assert api.get(f"{ROOT}/{runs}").status_code == 200
+
+
+def test_what_was_deleted_is_cleaned_up_though_others_are_refused(api: Api) -> None:
+    """Files of an accepted deletion go, and those of a refused one stay."""
+    first, second = gone(api), ended(api)
+    for execution_id in (first, second):
+        api.blobs.put(f"main/company/team/hello/executions/{execution_id}/f", io.BytesIO(b"x"))
+    known = api.store.documents[Kind.EXECUTION, first]
+    state = {**known.document["state"], "current": "RUNNING"}
+    api.store.documents[Kind.EXECUTION, first] = replace(known, document={**known.document, "state": state})
+
+    params = {"includeNonTerminated": "true"}
+    refused = api.call("DELETE", f"{ROOT}/by-ids", params=params, json=[first, second])
+
+    assert (refused.status_code, refused.json()["count"]) == (422, 1)
+    assert [entry["invalidValue"] for entry in refused.json()["invalids"]] == [first]
+    assert [first in path for path in api.blobs.list("main/")] == [True]
 
 
 def test_an_answer_may_come_before_other_events_of_the_same_batch(api: Api) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -150,6 +151,29 @@ def test_what_has_ended_anew_since_the_listing_is_not_deleted(
     assert first in stand.executor.runs
 
 
+def test_what_nobody_answered_is_asked_again_at_the_end(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An executor that was away carries deletions out when it is back: the job learns of it, and cleans up."""
+    monkeypatch.setattr(listing, "PAGE", 1)
+    ids = stand.executions(2)
+    runner = stand.indexer()
+    for each in ids:
+        path = f"main/company/team/hello/executions/{each}/f"
+        stand.blobs.put(path, io.BytesIO(b"x"))
+    job = stand.ask(runner, action="delete", filters={"flowId": "hello"})
+    stand.executor.silent = True
+    monkeypatch.setattr(runner._services.commands, "_within", 0.05)
+    stand.work(runner, job, until=lambda known: known.counts.unknown > 0)
+    monkeypatch.undo()
+    stand.executor.silent = False
+
+    ended, items = stand.finish(runner, job)
+
+    assert ended.state is JobState.SUCCESS
+    assert [(item.execution_id, item.result) for item in items] == [(each, Result.ACCEPTED) for each in ids]
+    assert list(stand.blobs.list("main/")) == []
+    assert all(len(commands) == 1 for commands in stand.sent(DeleteExecution).values())
+
+
 def test_a_replay_sent_twice_makes_one_execution(stand: Stand) -> None:
     """Its id follows from the job: two runners at once ask for the same one."""
     (original,) = stand.executions(1)
@@ -207,7 +231,7 @@ def test_a_job_that_is_being_listed_can_be_aborted(stand: Stand, monkeypatch: py
 
 
 def test_a_silent_executor_leaves_an_outcome_unknown(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same command is sent a bounded number of times; then the job goes on without the answer."""
+    """The same command is sent a bounded number of times, once more at the end; then the job ends without the answer."""
     (execution_id,) = stand.executions(1)
     stand.executor.silent = True
     runner = stand.indexer()
@@ -218,8 +242,8 @@ def test_a_silent_executor_leaves_an_outcome_unknown(stand: Stand, monkeypatch: 
 
     assert ended.state is JobState.WARNING
     assert [(item.result, ended.counts.unknown) for item in items] == [(Result.UNKNOWN, 1)]
-    sent = [command.command_id for command in stand.taken(RestartExecution, 3)]
-    assert (len(sent), len(set(sent))) == (3, 1)
+    sent = [command.command_id for command in stand.taken(RestartExecution, 6)]
+    assert (len(sent), len(set(sent))) == (6, 1)
     assert execution_id in stand.sent(RestartExecution)
 
 
