@@ -11,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-import orjson
-
 from executor.engine.draft import Draft
 from executor.engine.entries import (
     all_batches_prefix,
@@ -109,7 +107,7 @@ def _entries(execution_id: str, snapshot: Mapping[str, Any]) -> Iterator[tuple[s
     if snapshot.get("errors"):
         yield error_logs_key(execution_id), list(snapshot["errors"])
     for document in snapshot["entries"]:
-        yield prefix(execution_id) + str(document["id"]).split("/", 1)[1], orjson.loads(document["content"])
+        yield prefix(execution_id) + str(document["id"]).split("/", 1)[1], document["content"]
     # What a later round of a loop gave lies under the same key as what an earlier one had given.
     for document in sorted(snapshot["task_runs"], key=lambda each: each["createdSeq"]):
         value = json_of(document, "outputs")

@@ -19,7 +19,7 @@ from indexer.api.tenancy import Tenant
 from shared.model.document import JSON_OPTIONS, TERMINATED_NAMES, Kind
 from shared.model.moment import from_iso
 from shared.model.query import Page
-from shared.model.recall import ENTRY, json_of
+from shared.model.recall import ENTRY
 from shared.model.reference import LARGEST, reference_to
 
 MOST: Final = 20_000
@@ -119,7 +119,7 @@ def batches_to_recall(tenant: Tenant, execution_id: str) -> dict[str, int]:
     What has ended within the time that ended ones stay is not asked for: it is in the executor.
     """
     tenant.services.store.refresh(Kind.ENTRY, execution_id)
-    batches = (json_of(each, "content") for each in _each(tenant, Kind.ENTRY, execution_id) if "/b/" in each["id"])
+    batches = (each["content"] for each in _each(tenant, Kind.ENTRY, execution_id) if "/b/" in each["id"])
     children = [str(batch["child"]) for batch in batches if batch is not None and batch.get("state") in _AGAIN]
     stays = now() - round(tenant.services.settings.executor.keep_ended * 1000) + SKEW
     found: dict[str, int] = {}

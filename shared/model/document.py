@@ -138,7 +138,7 @@ def entry_document(execution: Execution, name: str, value: Any, at: Millis, seq:
         "flowId": execution.flow_id,
         "executionId": execution.id,
         "id": f"{execution.id}/{name}",
-        "content": json_text(value),
+        "content": value,
         "timestamp": iso(at),
         "seq": seq,
     }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import orjson
 import pytest
 
 from indexer.api import cold, snapshots
@@ -273,7 +272,7 @@ def test_batches_that_left_come_back_for_the_restart_of_one_that_did_not(api: Ap
         api.store.documents[Kind.EXECUTION, execution_id] = replace(known, document={**known.document, "state": state})
     for number, (child, state) in enumerate([(left, "FAILED"), (fresh, "FAILED"), (good, "SUCCESS")]):
         name = f"{parent}/b/items/{number:06d}"
-        content = orjson.dumps({"child": child, "state": state}).decode()
+        content = {"child": child, "state": state}
         document = {"tenantId": "main", "executionId": parent, "id": name, "content": content, "seq": 1}
         api.store.write([Versioned(Kind.ENTRY, name, 1, {**document, "timestamp": "2020-01-01T00:00:00Z"}, parent)])
     api.executor.leave(left)
