@@ -428,8 +428,7 @@ class World:
                 if held is not None and self.rng.random() < 0.8:
                     last = held.says.pop()
                     assert isinstance(last, m.AttemptEnded)
-                    fields = {name: getattr(last, name) for name in m._FIELDS[m.AttemptEnded]}
-                    held.says.append(m.AttemptEnded(**{**fields, "state": "KILLED", "attributes": None}))
+                    held.says.append(replace(last, state="KILLED", attributes=None))
             case f.SetTimer(due, wake):
                 self.timers[due, wake.execution_id, wake.command_id] = wake
             case f.Send(command):
