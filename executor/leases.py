@@ -10,7 +10,7 @@ from typing import Final
 
 from executor.fleet import Fleet
 from executor.partition import Partition
-from shared.model.task_run import Lease, Work
+from shared.model.task_run import Lease
 
 _PREFIX: Final = "l/"
 
@@ -89,9 +89,6 @@ class Leases:
     def of_session(self, session: str) -> frozenset[str]:
         """Task runs that a session holds by this executor's word."""
         return frozenset(self._by_session.get(session, ()))
-
-    def held_works(self, session: str) -> set[Work]:
-        return {self._held[task_run_id].lease.work for task_run_id in self._by_session.get(session, ())}
 
     def over(self, fleet: Fleet) -> list[tuple[int, Lease]]:
         """Leases that no heartbeat has held for their duration, with their partitions."""

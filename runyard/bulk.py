@@ -192,7 +192,7 @@ def _follow(client: Client, job: dict[str, Any], console: Console) -> dict[str, 
     from runyard.client import ApiError  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         line = progress.add_task(job["state"], total=None)
         answered = time.monotonic()
         while "endedAt" not in job:

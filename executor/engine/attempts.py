@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from executor.engine import batches, exits, kills, labels, replays, retries
+from executor.engine import batches, exits, kills, labels, retries
 from executor.engine.draft import Draft, Start
-from executor.engine.effects import Send, SetTimer
+from executor.engine.effects import SetTimer
 from executor.engine.ends import announce_end, ended
 from executor.engine.events import (
     ErrorsLogged,
@@ -21,7 +21,7 @@ from executor.engine.events import (
 from executor.engine.item_tasks import SPLIT
 from executor.engine.variables import own_variables
 from executor.engine.waiting import enqueue, schedule_retry
-from shared.messages import NOT_HERE, AttemptEnded, AttemptStarted, EndSubflow, ReplayExecution, WakeTimer
+from shared.messages import AttemptEnded, AttemptStarted, WakeTimer
 from shared.model.flow import RetryBehavior, Task
 from shared.model.identifier import derive_id
 from shared.model.moment import Millis
@@ -219,34 +219,6 @@ def _retry_execution(draft: Draft, task_run: TaskRun, task: Task, attempt: dict[
     wake = WakeTimer(execution_id=execution.id, command_id=f"retry-{new_id}", at=due, timer="replay", data=data)
     draft.effect(SetTimer(due, wake))
     return True
-
-
-def new_execution_due(draft: Draft, wake: WakeTimer) -> str | None:
-    """The new execution of a retry begins, unless an operator went on with this one, or took it away."""
-    data = wake.data or {}
-    known = draft.known
-    if known is None:
-        if data.get("caller") is not None:
-            draft.effect(Send(_given_up(draft, data["caller"])))
-        return NOT_HERE
-    if known.state.current is not StateType.RETRIED:
-        return f"the execution is {known.state.current}: its retry is off"
-    again = ReplayExecution(execution_id=known.id, command_id=wake.command_id, at=wake.at, new_execution_id=data["id"])
-    return replays.replay(draft, again)
-
-
-def _given_up(draft: Draft, caller: Mapping[str, Any]) -> EndSubflow:
-    return EndSubflow(
-        execution_id=caller["execution_id"],
-        command_id=f"end-{draft.execution_id}-deleted",
-        at=draft.now,
-        task_run_id=caller["task_run_id"],
-        attempt=caller["attempt"],
-        iteration=caller["iteration"],
-        child_id=draft.execution_id,
-        state=StateType.FAILED.value,
-        error="the execution was deleted before its retry",
-    )
 
 
 def lost(draft: Draft, task_run_id: str, attempt: int, session: str) -> str | None:

@@ -266,7 +266,7 @@ _TIMERS: Final[dict[str, Callable[[Draft, m.WakeTimer], str | None]]] = {
     "batches": for_each_item.go_on,
     "batches-kill": kills.stop_more,
     "restarted": lambda draft, _: restarts.run_on(draft),
-    "replay": attempts.new_execution_due,
+    "replay": replays.retry_due,
     "sla": _overdue,
     "kill-deadline": lambda draft, _: kills.deadline(draft),
 }

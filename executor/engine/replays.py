@@ -6,6 +6,7 @@ The old execution's partition prepares everything, with new ids, and hands it to
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from executor.engine.flowables.loop import EachParallel, ForEach
 from executor.engine.flowables.parallel import Parallel
 from executor.engine.item_tasks import MERGE
 from executor.engine.registry import FLOWABLES
-from shared.messages import CreateExecution, ReplayExecution, RestartExecution
+from shared.messages import NOT_HERE, CreateExecution, EndSubflow, ReplayExecution, RestartExecution, WakeTimer
 from shared.model.execution import Execution
 from shared.model.identifier import derive_id
 from shared.model.scope import Phase, Scope
@@ -66,6 +67,34 @@ def replay(draft: Draft, command: ReplayExecution) -> str | None:
         return f"more than {MOST} batches come before it: they cannot be carried over"
     draft.effect(Send(_creation(draft, command, snapshot=_snapshot(draft, command, prepared, root))))
     return None
+
+
+def retry_due(draft: Draft, wake: WakeTimer) -> str | None:
+    """The new execution of a retry begins, unless an operator went on with this one, or took it away."""
+    data = wake.data or {}
+    known = draft.known
+    if known is None:
+        if data.get("caller") is not None:
+            draft.effect(Send(_given_up(draft, data["caller"])))
+        return NOT_HERE
+    if known.state.current is not StateType.RETRIED:
+        return f"the execution is {known.state.current}: its retry is off"
+    again = ReplayExecution(execution_id=known.id, command_id=wake.command_id, at=wake.at, new_execution_id=data["id"])
+    return replay(draft, again)
+
+
+def _given_up(draft: Draft, caller: Mapping[str, Any]) -> EndSubflow:
+    return EndSubflow(
+        execution_id=caller["execution_id"],
+        command_id=f"end-{draft.execution_id}-deleted",
+        at=draft.now,
+        task_run_id=caller["task_run_id"],
+        attempt=caller["attempt"],
+        iteration=caller["iteration"],
+        child_id=draft.execution_id,
+        state=StateType.FAILED.value,
+        error="the execution was deleted before its retry",
+    )
 
 
 def _in_revision(draft: Draft, kept: Runs, worked_on: set[str], revision: int | None) -> Runs | str:

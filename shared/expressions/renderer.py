@@ -99,15 +99,6 @@ class Renderer:
         result: dict[str, Any] = self.render_value(value, variables)
         return result
 
-    def render_list(self, value: Iterable[Any], variables: Mapping[str, Any]) -> list[Any]:
-        """Render a list.
-
-        Raises:
-            RenderError: as `render`.
-        """
-        result: list[Any] = self.render_value(list(value), variables)
-        return result
-
     # For `render()` within a template
 
     def rendered(

@@ -12,27 +12,12 @@ from shared.flows.parser import parse_flow
 from shared.flows.plugins import installed_catalog
 from shared.messages import FlowStored
 from shared.model.flow import Flow
-from shared.model.moment import Millis
 
 _SERVERS: Final = frozenset(("id", "namespace", "revision", "tenantId", "deleted", "source", "updated"))
 """What the answer has from the server, not from the flow's text."""
 
 PARSED: Final = 512
 """Parsed revisions kept by `from_stored`; a small flow is about 20 KiB, parsing it takes about 1 ms."""
-
-
-def to_stored(flow: Flow, *, at: Millis = 0, command_id: str | None = None) -> FlowStored:
-    """The record of a flow's revision."""
-    return FlowStored(
-        flow.tenant,
-        flow.namespace,
-        flow.id,
-        flow.revision,
-        flow.source,
-        deleted=flow.deleted,
-        at=at,
-        command_id=command_id,
-    )
 
 
 def from_stored(stored: FlowStored, catalog: Catalog | None = None) -> Flow:

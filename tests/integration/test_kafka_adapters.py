@@ -9,7 +9,6 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from shared.adapters.kafka import KafkaEventLog, topics
-from shared.adapters.kafka.health import KafkaHealth
 from shared.adapters.kafka.partitioner import partition_of
 from shared.adapters.kafka.transaction import Transactions
 from shared.messages import StopTaskRun
@@ -181,19 +180,6 @@ def test_publishing_without_a_broker_is_an_error(kafka_settings: Callable[..., S
         log.publish([Outbound(OUT, "k", b"")])
 
     log.close()
-
-
-def test_health(kafka_settings: Callable[..., Settings]) -> None:
-    """Health names missing topics, is None when all are there, and says when Kafka is away."""
-    settings = kafka_settings()
-    health = KafkaHealth(settings)
-    without = health.problem()
-    topics.create(settings)
-    away = settings.model_copy(update={"kafka": KafkaSettings(bootstrap_servers="127.0.0.1:1")})
-
-    assert f"{settings.topics.prefix}executor-state" in (without or "")
-    assert until(lambda: health.problem() is None)
-    assert "does not answer" in (KafkaHealth(away).problem() or "")
 
 
 def test_offsets_of_a_step_are_the_groups(kafka_streams: KafkaStreams) -> None:

@@ -61,7 +61,7 @@ class TestTyped:
 
 
 class TestNested:
-    """`render_value`, `render_map` and `render_list`."""
+    """`render_value` and `render_map`."""
 
     def test_keys_and_values_are_templates(self) -> None:
         """Keys and texts are rendered, other values stay as they are, and so does the order."""
@@ -79,7 +79,7 @@ class TestNested:
 
     def test_list(self) -> None:
         """A list is rendered item by item."""
-        assert RENDERER.render_list(["{{ a }}", 2], {"a": "x"}) == ["x", 2]
+        assert RENDERER.render_value(["{{ a }}", 2], {"a": "x"}) == ["x", 2]
 
     def test_input_is_not_changed(self) -> None:
         """Neither the value nor the context is changed."""
