@@ -212,6 +212,8 @@ def test_a_throw_away_server_goes_with_its_command(tmp_path: Path, number: signa
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell starts what it puts into the background with SIGINT ignored, and that is handed down.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline().startswith("execution ")
