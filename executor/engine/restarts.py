@@ -190,20 +190,18 @@ def run_on(draft: Draft) -> str | None:
     draft.emit(ExecutionMoved, state=StateType.RUNNING)
     draft.halted = False
     runs = task_runs(draft)
-    last: dict[tuple[str, int | None], TaskRun] = {}
+    lanes: defaultdict[tuple[str, int | None], list[TaskRun]] = defaultdict(list)
     for run in runs.values():
         parent = runs.get(run.parent_id) if run.parent_id is not None else None
         if parent is None or run.phase is not Phase.TASKS or parent.state.terminated:
             continue
         if parent.task_id not in draft.plan.tasks or draft.plan.tasks[parent.task_id].type not in FLOWABLES:
             continue
-        lane = run.index if run.index is not None else run.position
-        known = last.get((parent.id, lane))
-        if known is None or known.position < run.position:
-            last[parent.id, lane] = run
-    for (parent_id, _), run in last.items():
-        if run.state.terminated and run.state.current is not StateType.FAILED:
-            _go_on_after(draft, Level(draft, parent_id), run)
+        lanes[parent.id, run.index if run.index is not None else run.position].append(run)
+    for (parent_id, _), lane in lanes.items():
+        last = max(lane, key=lambda run: run.position)
+        if all(run.state.terminated for run in lane) and last.state.current is not StateType.FAILED:
+            _go_on_after(draft, Level(draft, parent_id), last)
     pauses.wake(draft)
     return None
 

@@ -71,13 +71,14 @@ def chunk_size(values: list[str]) -> int:
     return max(1, min(CHUNK_VALUES, CHUNK_BYTES // longest))
 
 
-def _begun(draft: Draft, level: Level, child: TaskRun) -> bool:
-    """Whether the task behind a child that ended before, and was opened again by hand, has begun then."""
-    return any(
-        (run.parent_id, run.index, run.position, run.superseded)
-        == (level.owner, child.index, child.position + 1, False)
+def _last_of_value(draft: Draft, level: Level, child: TaskRun) -> TaskRun | None:
+    """The last task run of a child's value: what stands behind an opened one may have begun. None while one is open."""
+    lane = [
+        run
         for _, run in draft.state.scan(task_runs_prefix(draft.execution_id))
-    )
+        if (run.parent_id, run.index, run.superseded) == (level.owner, child.index, False)
+    ]
+    return max(lane, key=lambda run: run.position) if all(run.state.terminated for run in lane) else None
 
 
 class ForEach(Flowable):
@@ -129,8 +130,9 @@ class ForEach(Flowable):
 
     def child_ended(self, draft: Draft, level: Level, child: TaskRun) -> None:
         tasks = level.tasks()
-        position = child.position + 1
-        if position < len(tasks) and not (child.state.resumed and _begun(draft, level, child)):
+        last = _last_of_value(draft, level, child) if child.state.resumed else child
+        if last is not None and last.position + 1 < len(tasks):
+            position = last.position + 1
             create(draft, level, tasks[position], level.scope, position=position, value=child.value, index=child.index)
 
     def exhausted(self, level: Level) -> bool:

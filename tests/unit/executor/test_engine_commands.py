@@ -130,6 +130,41 @@ tasks:
     assert scope.done == ()
 
 
+def test_a_restart_of_an_earlier_task_of_a_value_goes_on_behind_the_last_one() -> None:
+    """What an AllowFailure let pass runs again alone; then the value goes on where the kill had cut it off."""
+    tasks = (
+        f"{{id: allow, type: {FLOW}.AllowFailure, tasks: [{{id: bad, type: {LOG}, message: m}}]}}",
+        f"{{id: good, type: {LOG}, message: m}}",
+        f"{{id: end, type: {LOG}, message: m}}",
+    )
+    driver = Driver(worker=failing("bad"))
+    loop = f"tasks: [{{id: each, type: {FLOW}.ForEach, values: [1], tasks: [{', '.join(tasks)}]}}]"
+    execution_id = driver.start(f"{HEAD}{loop}\n")
+    while not any(run.task_id == "good" for run in driver.task_runs(execution_id)):
+        driver.deliver() if driver.commands else driver.work()
+    good = driver.queue.pop()
+    attempt = {"attempt": 0, "dispatch": 0, "session": "w1", "at": driver.now}
+    driver.take(m.AttemptStarted(execution_id, good.task_run_id, **attempt))
+    command(driver, m.KillExecution, execution_id)
+    driver.take(m.AttemptEnded(execution_id, good.task_run_id, **attempt, state="SUCCESS", started_at=driver.now))
+    driver.run()
+    assert ran(driver, execution_id) == [
+        ("allow", "WARNING"),
+        ("bad", "FAILED"),
+        ("each", "KILLED"),
+        ("good", "SUCCESS"),
+    ]
+
+    driver.worker = core_worker
+    command(driver, m.RestartExecution, execution_id)
+    driver.deliver()
+    open_ = [run.task_id for run in driver.task_runs(execution_id) if not run.state.terminated]
+    driver.run()
+
+    assert sorted(open_) == ["allow", "bad", "each"]
+    assert [state for _, state in ran(driver, execution_id)] == ["SUCCESS"] * 5
+
+
 def test_a_rejected_deletion_stays_rejected_when_it_comes_again() -> None:
     """The same command is answered as before, although it would be possible by now."""
     driver = Driver()
