@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
+from prometheus_client import Counter
 
 from indexer.kept import CACHE_BYTES, Kept, Snapshot
 from shared.flow_directory import FlowAnswer, FlowDirectory
@@ -29,6 +30,8 @@ REPEATED: Final = "CommandRepeated"
 
 _BATCH: Final = 5_000
 """Records of one poll: large enough that the events of one decision come in one batch."""
+
+PASSED_OVER: Final = Counter("runyard_api_tail_passed_over", "Events whose document could not be taken in")
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +150,12 @@ class Recent:
                 except UnknownMessage:
                     continue  # the indexer, which reads the same records, dead-letters them
                 if isinstance(message, EventRecord):
-                    self._apply(message, deliveries)
+                    try:
+                        self._apply(message, deliveries)
+                    except (KeyError, TypeError) as error:  # its document has another shape: no reader can show it
+                        PASSED_OVER.inc()
+                        _log.error("an event of execution %s can't be taken in: %r", message.execution_id, error)
+                        continue
                     changed.add(message.execution_id)
             for command_id in tuple(self._open):
                 self._resolve(command_id, deliveries)

@@ -253,3 +253,22 @@ def test_a_log_that_cannot_be_read_is_tried_again(log: MemoryLog, monkeypatch: p
         assert recent.failure is None
     finally:
         recent.close()
+
+
+def test_a_document_of_another_shape_ends_nothing(log: MemoryLog) -> None:
+    """Given an event whose document lacks what every one has, when it is read, the events around it are taken in."""
+    recent = recent_of(log)
+    odd = EventRecord("Happened", "e1", 2, 0, Kind.EXECUTION, "e1", {"id": "e1", "state": {}})
+
+    recent.take(
+        [
+            event(1),
+            Inbound(Topic.EXECUTION_EVENTS, 0, 2, "e1", odd.to_bytes(), 0),
+            event(3, state="SUCCESS"),
+        ]
+    )
+
+    snapshot = recent.snapshot("main", "e1")
+    assert snapshot is not None
+    assert snapshot.execution is not None
+    assert (snapshot.seq, snapshot.execution["state"]["current"]) == (3, "SUCCESS")
